@@ -1,0 +1,1 @@
+"""Frozen values and Protocols that every layer above may speak of."""

@@ -1,0 +1,120 @@
+"""What is written: the records of repository format 1.
+
+Each is a msgspec struct, so that bytes from a disk are validated into exactly these shapes or refused.
+Byte layout and order of writes: ``_repository/FORMAT.md``.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from keepstate._model.parts import Role  # noqa: TC001 - msgspec resolves annotations at run time
+from keepstate._model.snapshot import Consistency, Reason  # noqa: TC001
+
+ID_BYTES = 32
+"""Length of a blake3 id."""
+
+
+class Ref(msgspec.Struct, frozen=True, array_like=True):
+    """Where the bytes of one stream or part are."""
+
+    length: int
+    """Bytes, 0 or more."""
+    id: bytes
+    """Id of the only chunk; or, if *listed*, of the chunk that holds the list; empty if *length* is 0."""
+    listed: bool = False
+
+
+class PartRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A stored part."""
+
+    ref: Ref
+    itemsize: int
+    writable: bool
+
+
+class MemberRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A name inside a group."""
+
+    name: str
+    role: Role
+    type: str
+    bind: bool
+    source: str = ""
+
+
+class GroupRecord(msgspec.Struct, frozen=True):
+    """One group: how to get its names back. Content-addressed, so an unchanged group costs nothing."""
+
+    codec: str
+    """``pickle5`` in format 1."""
+    members: list[MemberRecord]
+    needs: dict[str, bytes]
+    """Key of a needed group → id of its record."""
+    key: str
+    stream: Ref
+    parts: list[PartRecord]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One name of a snapshot."""
+
+    group: bytes
+    """Id of its group record."""
+    type: str
+    logical_bytes: int
+    """Of its whole group."""
+    kept_in: str = ""
+    """For a name carried by reference: id of the snapshot whose value this is."""
+
+
+class WhereRecord(msgspec.Struct, frozen=True):
+    """The place inside an unfinished cell."""
+
+    cell: int | None
+    line: int | None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """One snapshot. Its appearance is the commit."""
+
+    id: str
+    project: str
+    member: str
+    notebook: str
+    lineage: str
+    sequence: int
+    parents: list[str]
+    """Lineages that were there when this one began, as ``lineage``; newest is by these, not by clock."""
+    restored_from: str = ""
+    """Id of the snapshot that this session began with."""
+    created_at: str
+    """ISO 8601, UTC."""
+    reason: Reason
+    consistency: Consistency
+    where: WhereRecord | None = None
+    note: str = ""
+    names: dict[str, Entry]
+    definitions: dict[str, bytes] = {}
+    """Key of a group that only holds definitions → id of its record."""
+    skipped: dict[str, str] = {}
+    pending: dict[str, str] = {}
+    """Names carried by reference that could not be brought back → why."""
+    tracked: list[str] = []
+    """Names under guard, kept or not."""
+    track_all: bool = False
+    random: Ref | None = None
+    cells: Ref | None = None
+    versions: dict[str, str] = {}
+    host: str = ""
+    threads: list[str] = []
+    """Names of the user's threads that ran while the picture was taken."""
+    logical_bytes: int = 0
+    written_bytes: int = 0
+    stall_seconds: float = 0.0
+    seconds: float = 0.0
+    strategy: str = ""
+    signature: bytes = b""
+    """Reserved."""
+    encryption: str = ""
+    """Reserved; a reader refuses anything but the empty string."""

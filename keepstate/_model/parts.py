@@ -1,0 +1,102 @@
+"""What passes between objects and bytes: groups of names as a stream and parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+Role = Literal["variable", "definition"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A buffer that a codec emits beside its stream; never copied by the codec.
+
+    ``memory`` has shape ``(n,)``, format ``B``, and shows the live object's memory.
+    """
+
+    memory: memoryview
+    itemsize: int
+    """Bytes per element, for compression that shuffles by it; 1 where unknown."""
+    writable: bool
+    """Whether the restored memory must accept writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One name inside a group."""
+
+    name: str
+    role: Role
+    """A variable of the notebook, or a class or function that others need."""
+    type: str
+    """Qualified type name, for people."""
+    bind: bool = True
+    """Whether the name is bound in the notebook (a superseded class is kept, but not bound)."""
+    source: str = ""
+    """Source text of a definition, where it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedGroup:
+    """Names that share mutable objects, encoded as one stream so that they share them again."""
+
+    key: str
+    """Unique in its snapshot and stable from one snapshot to the next, e.g. the first name."""
+    members: tuple[Member, ...]
+    needs: tuple[str, ...]
+    """Keys of the groups that must be decoded first; never a cycle."""
+    stream: bytes
+    parts: tuple[Part, ...]
+
+    @property
+    def logical_bytes(self) -> int:
+        """Bytes of the stream and of all parts."""
+        return len(self.stream) + sum(part.memory.nbytes for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """All groups of one picture, each after those it needs, and what could not be encoded."""
+
+    groups: tuple[EncodedGroup, ...]
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """name → why, in a sentence a user understands."""
+
+
+class PartReader(Protocol):
+    """The bytes of a stored part, checked against their ids as they are read."""
+
+    @property
+    def nbytes(self) -> int:
+        """Length of the part."""
+        ...
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per element."""
+        ...
+
+    @property
+    def writable(self) -> bool:
+        """Whether the memory must accept writes."""
+        ...
+
+    def read_into(self, memory: memoryview) -> None:
+        """Fill *memory* (``nbytes`` long, format ``B``); raises IntegrityError on damage."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGroup:
+    """A group as it is read back, its stream already checked."""
+
+    key: str
+    members: tuple[Member, ...]
+    stream: bytes
+    parts: Sequence[PartReader]
+    resolve: Callable[[str], object]
+    """Gives the object of a needed definition by its name within the snapshot; may decode other groups."""

@@ -1,20 +1,29 @@
-# Every target makes its own environment in .venv first; nothing else is needed but Python 3.11 or newer.
+# Every target makes its own environment first; nothing else is needed but Python 3.11 or newer.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PIP    := -m pip install --quiet --disable-pip-version-check
+# Interpreters of other minor versions, where the machine has them: capture works differently on them.
+OTHERS := $(foreach v,3.12 3.13,$(firstword $(wildcard $(HOME)/.pyenv/versions/$(v)*/bin/python) $(shell command -v python$(v) 2>/dev/null)))
 
-.PHONY: help check test clean
+.PHONY: help demo test test-colab test-others check bench torture clean
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,dev]'
-	@touch $@
+demo: .venv-demo/.installed  ## See a real kernel killed in mid-training and its state come back
+	.venv-demo/bin/python scripts/demo.py
 
 test: $(VENV)/.installed  ## Set up and run the tests (under ten minutes on two cores)
 	$(BIN)/python -m pytest -m 'not torture'
+
+test-colab: .venv-colab/.installed  ## The same with the versions of Colab's and Kaggle's images
+	.venv-colab/bin/python -m pytest -m 'not torture'
+
+test-others: $(foreach python,$(OTHERS),.venv-$(notdir $(patsubst %/bin/,%,$(dir $(python))))/.installed)  ## What differs between Python versions, on each that is here
+	@for python in $(patsubst %/.installed,%/bin/python,$^); do \
+		echo "== $$($$python --version)"; \
+		$$python -m pytest -m 'not torture' tests/capture tests/codecs tests/session tests/notebook || exit 1; \
+	done
 
 check: $(VENV)/.installed  ## Lint, types and layers
 	$(BIN)/ruff check .
@@ -22,5 +31,40 @@ check: $(VENV)/.installed  ## Lint, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: .venv-bench/.installed  ## Measure, and write docs/benchmarks.md
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv-bench/bin/python scripts/bench.py
+
+torture: $(VENV)/.installed  ## Long fault campaigns: kills at random instants, each followed by a proof
+	$(BIN)/python -m pytest -m torture --timeout 3600
+
 clean:  ## Remove everything that was made here
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/.installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) --upgrade pip
+	$(@D)/bin/python $(PIP) -e '.[test,dev]'
+	@touch $@
+
+.venv-demo/.installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) -e '.[demo]'
+	@touch $@
+
+.venv-bench/.installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) -e '.[bench]'
+	@touch $@
+
+.venv-colab/.installed: pyproject.toml scripts/colab-image.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) -e '.[test]' -c scripts/colab-image.txt
+	@touch $@
+
+define other
+.venv-$(notdir $(patsubst %/bin/,%,$(dir $(1))))/.installed: pyproject.toml
+	$(1) -m venv $$(@D)
+	$$(@D)/bin/python $$(PIP) -e '.[test]'
+	@touch $$@
+endef
+$(foreach python,$(OTHERS),$(eval $(call other,$(python))))

@@ -9,3 +9,61 @@ Layers, top to bottom, each importing only what is below it (held by import-lint
 """
 
 from __future__ import annotations
+
+from keepstate._api import (
+    get,
+    load,
+    restore,
+    snapshot,
+    snapshots,
+    start,
+    status,
+    stop,
+    track,
+    untrack,
+)
+from keepstate.errors import (
+    AmbiguousError,
+    CaptureError,
+    CodecError,
+    FormatError,
+    IdentityError,
+    IntegrityError,
+    InvalidInputError,
+    KeepstateError,
+    NotAStoreError,
+    NotFoundError,
+    SessionError,
+    StoreError,
+    StoreFullError,
+    UntrackableError,
+)
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "AmbiguousError",
+    "CaptureError",
+    "CodecError",
+    "FormatError",
+    "IdentityError",
+    "IntegrityError",
+    "InvalidInputError",
+    "KeepstateError",
+    "NotAStoreError",
+    "NotFoundError",
+    "SessionError",
+    "StoreError",
+    "StoreFullError",
+    "UntrackableError",
+    "get",
+    "load",
+    "restore",
+    "snapshot",
+    "snapshots",
+    "start",
+    "status",
+    "stop",
+    "track",
+    "untrack",
+]

@@ -1,10 +1,13 @@
 """What is written: the records of repository format 1.
 
 Each is a msgspec struct, so that bytes from a disk are validated into exactly these shapes or refused.
+A field may be added with a default; a reader ignores fields that it does not know.
 Byte layout and order of writes: ``_repository/FORMAT.md``.
 """
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import msgspec
 
@@ -14,22 +17,28 @@ from keepstate._model.snapshot import Consistency, Reason  # noqa: TC001
 ID_BYTES = 32
 """Length of a blake3 id."""
 
+Id = Annotated[bytes, msgspec.Meta(min_length=ID_BYTES, max_length=ID_BYTES)]
+"""The blake3-256 of a chunk's plain bytes."""
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""A number of bytes or things."""
+
 
 class Ref(msgspec.Struct, frozen=True, array_like=True):
     """Where the bytes of one stream or part are."""
 
-    length: int
-    """Bytes, 0 or more."""
-    id: bytes
-    """Id of the only chunk; or, if *listed*, of the chunk that holds the list; empty if *length* is 0."""
-    listed: bool = False
+    length: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+    """Bytes, 0 to 1 TiB."""
+    id: Annotated[bytes, msgspec.Meta(max_length=ID_BYTES)]
+    """Id of a chunk; empty if, and only if, *length* is 0."""
+    depth: Annotated[int, msgspec.Meta(ge=0, le=2)] = 0
+    """0: the chunk is the bytes. 1: it is a list of up to 1024 chunks. 2: it is a list of such lists."""
 
 
 class PartRecord(msgspec.Struct, frozen=True, array_like=True):
     """A stored part."""
 
     ref: Ref
-    itemsize: int
+    itemsize: Count
     writable: bool
 
 
@@ -49,7 +58,7 @@ class GroupRecord(msgspec.Struct, frozen=True):
     codec: str
     """``pickle5`` in format 1."""
     members: list[MemberRecord]
-    needs: dict[str, bytes]
+    needs: dict[str, Id]
     """Key of a needed group → id of its record."""
     key: str
     stream: Ref
@@ -59,10 +68,10 @@ class GroupRecord(msgspec.Struct, frozen=True):
 class Entry(msgspec.Struct, frozen=True):
     """One name of a snapshot."""
 
-    group: bytes
+    group: Id
     """Id of its group record."""
     type: str
-    logical_bytes: int
+    logical_bytes: Count
     """Of its whole group."""
     kept_in: str = ""
     """For a name carried by reference: id of the snapshot whose value this is."""
@@ -83,9 +92,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     member: str
     notebook: str
     lineage: str
-    sequence: int
-    parents: list[str]
-    """Lineages that were there when this one began, as ``lineage``; newest is by these, not by clock."""
+    sequence: Count
+    """Place within its lineage."""
+    parents: dict[str, int]
+    """Lineages that were there when this one began → their last sequence then; newest is by these, not by
+    clock."""
     restored_from: str = ""
     """Id of the snapshot that this session began with."""
     created_at: str
@@ -95,7 +106,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     where: WhereRecord | None = None
     note: str = ""
     names: dict[str, Entry]
-    definitions: dict[str, bytes] = {}
+    definitions: dict[str, Id] = {}
     """Key of a group that only holds definitions → id of its record."""
     skipped: dict[str, str] = {}
     pending: dict[str, str] = {}
@@ -109,12 +120,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     threads: list[str] = []
     """Names of the user's threads that ran while the picture was taken."""
-    logical_bytes: int = 0
-    written_bytes: int = 0
+    logical_bytes: Count = 0
+    written_bytes: Count = 0
+    """Bytes that this snapshot added to its repository, with this manifest."""
     stall_seconds: float = 0.0
     seconds: float = 0.0
     strategy: str = ""
-    signature: bytes = b""
-    """Reserved."""
     encryption: str = ""
-    """Reserved; a reader refuses anything but the empty string."""
+    """Reserved: how the chunks are encrypted; a reader refuses anything but the empty string."""

@@ -1,0 +1,292 @@
+"""The public calls, and the one session that a kernel has. Composes what the layers below offer."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from keepstate.errors import SessionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from keepstate._model.snapshot import RestoreReport, Snapshot, Status
+    from keepstate._notebook import IPythonKernel
+    from keepstate._session import ScriptKernel, Session
+
+_session: Session | None = None
+_arguments: dict[str, object] = {}
+"""Those with which it was started."""
+
+
+def start(
+    *,
+    project: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    member: str | None = None,
+    notebook: str | None = None,
+    track: str | Iterable[object] = (),
+    restore: str = "auto",
+    interval: float = 60.0,
+    limits: Mapping[str, float | None] | None = None,
+    namespace: dict[str, object] | None = None,
+    **policy: object,
+) -> Session:
+    """Bring back what was kept, and guard this notebook from now on.
+
+    Binds the names of the newest sound snapshot that the namespace lacks, puts random states back, and saves
+    after every cell, every *interval* seconds, and when the interpreter ends. Prints whose state this is and
+    what came back. Called again with the same arguments it returns the running session.
+
+    Args:
+        project: Whose state, first part; else ``default``.
+        store: Folder that holds the state; else ``KEEPSTATE_STORE``, else ``~/.keepstate``.
+        member: Whose state, second part; else the account that the host names, else ``me``.
+        notebook: Whose state, third part; else what the host calls it, else ``notebook``.
+        track: Names to guard, bound already or later, or objects that are; ``"all"`` for every variable.
+        restore: ``"auto"``, ``"eager"`` or ``"lazy"`` bring everything back before this returns (in this
+            version there is no difference); ``"off"`` brings nothing back.
+        interval: Seconds between two timed saves, 0.1 to 604800.
+        limits: ``idle_seconds`` and ``lifetime_seconds`` of this machine, where you know them.
+        namespace: The variables to guard; else those of the notebook or script.
+        **policy: ``capture``: ``"auto"``, ``"fork"`` or ``"stage"``, how pictures may be taken;
+            ``keep_last``: how many snapshots of this notebook stay, 1 or more (default: all).
+
+    Raises:
+        InvalidInputError: An argument is out of its range.
+        IdentityError: The store may be shared, and it is not said whose state this is.
+        SessionError: A session with other arguments is running.
+        NotAStoreError: The store is a file, or a folder that holds something else.
+        StoreError: The store cannot be written.
+        FormatError: A newer version has written it.
+    """
+    global _session, _arguments
+    asked = {
+        "project": project,
+        "store": None if store is None else os.fspath(store),
+        "member": member,
+        "notebook": notebook,
+        "track": track
+        if isinstance(track, str)
+        else tuple(t if isinstance(t, str) else id(t) for t in track),
+        "restore": restore,
+        "interval": interval,
+        "limits": dict(limits or {}),
+        "namespace": None if namespace is None else id(namespace),
+        **policy,
+    }
+    if _session is not None and _session.active:
+        if asked != _arguments:
+            different = ", ".join(
+                sorted(k for k in asked.keys() | _arguments if asked.get(k) != _arguments.get(k))
+            )
+            raise SessionError(
+                f"a session is running with other arguments ({different}): call keepstate.stop() first, "
+                "or start() with the same ones"
+            )
+        return _session
+    session = _begin(
+        project=project,
+        store=store,
+        member=member,
+        notebook=notebook,
+        track=track,
+        restore=restore,
+        interval=interval,
+        limits=limits,
+        namespace=namespace,
+        policy=policy,
+    )
+    _session, _arguments = session, asked
+    return session
+
+
+def _begin(
+    *,
+    project: str | None,
+    store: str | os.PathLike[str] | None,
+    member: str | None,
+    notebook: str | None,
+    track: str | Iterable[object],
+    restore: str,
+    interval: float,
+    limits: Mapping[str, float | None] | None,
+    namespace: dict[str, object] | None,
+    policy: Mapping[str, object],
+) -> Session:
+    # Imported here: `import keepstate` alone must cost next to nothing.
+    from keepstate._hosts import detect_host
+    from keepstate._notebook import IPythonKernel
+    from keepstate._repository import Repository
+    from keepstate._session import Session, identify, is_shared, read_options
+
+    options = read_options(
+        project=project,
+        store=store,
+        member=member,
+        notebook=notebook,
+        restore=restore,
+        interval=interval,
+        limits=limits,
+        policy=policy,
+    )
+    things = [track] if isinstance(track, str) else list(track)
+    kernel = _kernel(namespace)
+    host = detect_host(os.environ, kernel.namespace)
+    identity = identify(
+        project=project, member=member, notebook=notebook, host=host, shared=is_shared(options.store)
+    )
+    repository = Repository.open(options.store, create=True)
+    session = Session(kernel=kernel, host=host, identity=identity, options=options, repository=repository)
+    session.expect([thing for thing in things if isinstance(thing, str)])
+    session.track(*(thing for thing in things if not isinstance(thing, str)))
+    if isinstance(kernel, IPythonKernel):
+        kernel.attach(session)
+        session.on_stop(kernel.detach)
+    session.begin()
+    atexit.register(session.stop, reason="exit")
+    session.on_stop(lambda: atexit.unregister(session.stop))
+    kernel.say(f"keepstate guards {identity} in {options.store}")
+    if session.restored is not None:
+        kernel.say(str(session.restored))
+    return session
+
+
+def _kernel(namespace: dict[str, object] | None) -> IPythonKernel | ScriptKernel:
+    from keepstate._notebook import IPythonKernel, running_shell
+    from keepstate._session import ScriptKernel
+
+    shell = running_shell()
+    if shell is not None and (namespace is None or namespace is shell.user_ns):
+        return IPythonKernel(shell)
+    return ScriptKernel(vars(sys.modules["__main__"]) if namespace is None else namespace)
+
+
+def _running() -> Session:
+    if _session is None or not _session.active:
+        raise SessionError("no session is running: call keepstate.start() first")
+    return _session
+
+
+def track(*things: object, **named: object) -> tuple[str, ...]:
+    """Guard these names from now on, and return all that are guarded now.
+
+    A name is tracked, not an object: after ``df = df.dropna()`` the new frame is kept.
+
+    Args:
+        *things: Objects, each of which some variable holds; names of variables as texts; or ``"all"``.
+        **named: ``name=object``: binds the name if it is free, and tracks it.
+
+    Raises:
+        UntrackableError: No variable holds that object, or anything could hold such a value.
+        NotFoundError: There is no variable of that name.
+        InvalidInputError: The name is bound to another object, or is no name.
+        SessionError: No session is running.
+    """
+    return _running().track(*things, **named)
+
+
+def untrack(*names: str) -> None:
+    """Guard these names no longer; older snapshots keep them.
+
+    Raises:
+        NotFoundError: One of them is not tracked; nothing is changed then.
+        SessionError: No session is running.
+    """
+    _running().untrack(*names)
+
+
+def snapshot(note: str = "", *, wait: bool = True) -> Snapshot:
+    """Keep the state as it is now.
+
+    Unchanged state writes nothing and returns the last snapshot; with a *note* it writes that alone.
+
+    Args:
+        note: Shown in lists, any text.
+        wait: Return when it is committed; else at once, with a snapshot whose ``durability`` is ``"pending"``.
+
+    Raises:
+        NotFoundError: Nothing is tracked, or no tracked name is bound.
+        CaptureError: No picture could be taken, or nothing in it could be kept.
+        StoreError: The store failed. What was kept before is untouched.
+        SessionError: No session is running.
+    """
+    return _running().snapshot(note, wait=wait)
+
+
+def snapshots() -> list[Snapshot]:
+    """List what is kept of this notebook, newest first, of all its sessions.
+
+    Raises:
+        SessionError: No session is running.
+        StoreError: The store cannot be read.
+    """
+    return _running().snapshots()
+
+
+def restore(*names: str, at: object = None, overwrite: bool = True) -> RestoreReport:
+    """Bind kept values in the notebook; they are tracked again.
+
+    Args:
+        *names: Which; none: all of the snapshot, and the random states with them.
+        at: A Snapshot, its id or a unique beginning of it, an aware datetime (the newest until then), or
+            ``"cell"`` (the newest taken between cells); ``None``: the newest.
+        overwrite: Whether a variable that is there may be replaced.
+
+    Raises:
+        NotFoundError: There is no such snapshot, or it has no such name.
+        AmbiguousError: More than one snapshot begins with that id.
+        InvalidInputError: *at* is none of the above, or a datetime without a time zone.
+        SessionError: No session is running.
+    """
+    return _running().restore(*names, at=at, overwrite=overwrite)
+
+
+def load(name: str, *, at: object = None, member: str | None = None) -> object:
+    """Return a kept value, and bind nothing.
+
+    Args:
+        name: Which.
+        at: As in :func:`restore`.
+        member: Whose; only this session's own in this version.
+
+    Raises:
+        NotFoundError: There is no such snapshot, or it has no such name.
+        IntegrityError: Its bytes are damaged.
+        CodecError: It cannot be decoded here, e.g. because its library is missing.
+        SessionError: No session is running.
+    """
+    return _running().load(name, at=at, member=member)
+
+
+def get(name: str, make: Callable[[], object]) -> object:
+    """Return the kept value of *name*, or *make* it; it is bound and tracked from then on.
+
+    The idiom that makes "Run all" after a reconnect cheap: ``model = keepstate.get("model", build)``.
+
+    Raises:
+        InvalidInputError: *name* is no name that a notebook can bind.
+        SessionError: No session is running.
+    """
+    return _running().get(name, make)
+
+
+def status() -> Status:
+    """Say how things stand: the newest snapshot, where it is, and the newest trouble.
+
+    Raises:
+        SessionError: No session is running.
+    """
+    return _running().status()
+
+
+def stop(*, snapshot: bool = True) -> None:
+    """End the session, after one last snapshot.
+
+    Raises:
+        StoreError: The last snapshot could not be written; the session has ended all the same.
+        SessionError: No session is running.
+    """
+    _running().stop(snapshot=snapshot)

@@ -1,0 +1,50 @@
+"""What the session asks of whatever runs the user's code: a notebook kernel, or a plain script."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell that has run or is running."""
+
+    number: int | None
+    """Execution count; ``None`` in a script."""
+    source: str
+    """As the user wrote it, magics and all."""
+
+
+class Kernel(Protocol):
+    """The surroundings of the user's namespace. Every method may be called from any thread."""
+
+    @property
+    def namespace(self) -> dict[str, object]:
+        """The user's globals."""
+        ...
+
+    @property
+    def hidden(self) -> Mapping[str, object]:
+        """Names that the shell itself bound; while they hold that very object they are not the user's."""
+        ...
+
+    @property
+    def running(self) -> Cell | None:
+        """The cell that runs now; a script runs all the time."""
+        ...
+
+    def when_idle(self, callback: Callable[[], None]) -> bool:
+        """Have *callback* run on the main thread once no cell runs; ``False`` if there is no such moment."""
+        ...
+
+    def background(self) -> tuple[str, ...]:
+        """Names of the user's own threads and tasks that may change state while no cell runs."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Show *text* to the user; only ever in answer to a cell of theirs."""
+        ...

@@ -1,0 +1,161 @@
+"""IPython as the kernel of a session: its cell events, its idle loop, its names. Works from IPython 7.34 on.
+
+A hook that raises is printed into the user's cell, so none of these does: what goes wrong here becomes the
+session's newest trouble.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from keepstate._model.kernel import Cell
+from keepstate._notebook.reading import names_read
+from keepstate._session import Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class Listener(Protocol):
+    """What is told of cells: the session."""
+
+    def before_cell(self, reads: Callable[[], frozenset[str] | None]) -> None:
+        """A cell is about to run."""
+        ...
+
+    def after_cell(self, cell: Cell, missing: str | None) -> None:
+        """A cell has run, and perhaps complained that this name is missing."""
+        ...
+
+    def trouble(self, error: BaseException) -> None:
+        """Remember what went wrong in a hook."""
+        ...
+
+
+def running_shell() -> Any | None:
+    """Give the running IPython shell, without importing IPython if nobody else has."""
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
+
+
+class IPythonKernel:
+    """The running shell; see :class:`keepstate._model.kernel.Kernel`."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._listener: Listener | None = None
+        self._threads = Threads()
+        self._tasks_before = len(self._tasks())
+        # One entry for each cell under way, by thread: with subshells, or a cell that runs another.
+        self._open: list[tuple[int, Cell]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def namespace(self) -> dict[str, object]:
+        """``user_ns``, which is the dictionary of ``__main__``."""
+        namespace: dict[str, object] = self._shell.user_ns
+        return namespace
+
+    @property
+    def hidden(self) -> Mapping[str, object]:
+        """What ``%who`` hides."""
+        hidden: Mapping[str, object] = self._shell.user_ns_hidden
+        return hidden
+
+    @property
+    def running(self) -> Cell | None:
+        """The outermost cell that runs."""
+        with self._lock:
+            return self._open[0][1] if self._open else None
+
+    def when_idle(self, callback: Callable[[], None]) -> bool:
+        """Queue *callback* on the kernel's loop, which turns between cells; a terminal has none."""
+        loop = getattr(getattr(self._shell, "kernel", None), "io_loop", None)
+        if loop is None:
+            return False
+        loop.add_callback(callback)
+        return True
+
+    def background(self) -> tuple[str, ...]:
+        """The user's threads, and asyncio tasks that were not there when the session began."""
+        tasks = len(self._tasks()) - self._tasks_before
+        return (*self._threads.of_user(), *(["asyncio tasks"] if tasks > 0 else []))
+
+    def _tasks(self) -> set[asyncio.Task[Any]]:
+        loop = getattr(getattr(self._shell, "kernel", None), "io_loop", None)
+        try:
+            return asyncio.all_tasks(loop.asyncio_loop) if loop is not None else set()
+        except (AttributeError, RuntimeError):  # not an asyncio loop; or it changed while it was read
+            return set()
+
+    def say(self, text: str) -> None:
+        """To standard output, so that it stands below the cell that is being answered."""
+        sys.stdout.write(text + "\n")
+
+    # -- events --------------------------------------------------------------------------------------
+
+    def attach(self, listener: Listener) -> None:
+        """Tell *listener* of cells from now on; the cell that runs now has begun already."""
+        self._listener = listener
+        executing = getattr(self._shell, "execution_count", None)
+        with self._lock:
+            self._open.append((threading.get_ident(), Cell(executing, self._current_source())))
+        self._shell.events.register("pre_run_cell", self._before)
+        self._shell.events.register("post_run_cell", self._after)
+
+    def detach(self) -> None:
+        """Tell nobody any more."""
+        self._listener = None
+        for event, hook in (("pre_run_cell", self._before), ("post_run_cell", self._after)):
+            if hook in self._shell.events.callbacks[event]:
+                self._shell.events.unregister(event, hook)
+
+    def _current_source(self) -> str:
+        history = self._shell.user_ns.get("In")
+        return history[-1] if isinstance(history, list) and history and isinstance(history[-1], str) else ""
+
+    def _before(self, info: Any = None) -> None:
+        try:
+            source = str(getattr(info, "raw_cell", "") or "")
+            cell = Cell(getattr(self._shell, "execution_count", None), source)
+            with self._lock:
+                self._open.append((threading.get_ident(), cell))
+            if self._listener is not None:
+                self._listener.before_cell(lambda: self._reads(source))
+        except Exception as error:  # noqa: BLE001 - see the module's docstring
+            self._trouble(error)
+
+    def _after(self, result: Any = None) -> None:
+        try:
+            cell = self._close()
+            if self._listener is not None and cell is not None:
+                self._listener.after_cell(cell, _missing_name(getattr(result, "error_in_exec", None)))
+        except Exception as error:  # noqa: BLE001 - see the module's docstring
+            self._trouble(error)
+
+    def _close(self) -> Cell | None:
+        """Take the innermost cell of this thread off the list."""
+        own = threading.get_ident()
+        with self._lock:
+            for index in range(len(self._open) - 1, -1, -1):
+                if self._open[index][0] == own:
+                    return self._open.pop(index)[1]
+        return None
+
+    def _reads(self, source: str) -> frozenset[str] | None:
+        try:
+            transformed = self._shell.transform_cell(source)
+        except SyntaxError:
+            return None
+        return names_read(transformed, self.namespace)
+
+    def _trouble(self, error: Exception) -> None:
+        if self._listener is not None:
+            self._listener.trouble(error)
+
+
+def _missing_name(error: BaseException | None) -> str | None:
+    return error.name if isinstance(error, NameError) and isinstance(error.name, str) else None

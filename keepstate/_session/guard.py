@@ -1,0 +1,291 @@
+"""One save at a time: who takes the picture, when, and what becomes of requests meanwhile.
+
+A save has four phases. *Obtaining*: this thread waits for a moment at which the main thread may be held.
+*Taking*: the picture is taken, on the main thread wherever that is possible. *Finishing*: a child or this
+thread writes. Then it is idle again. Only the change into *taking* is contended (a cell hook, the idle
+loop, a safe point, an explicit call and the deadline may all come at once), and it is made under one lock.
+
+This module knows threads and moments, not what a picture is.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keepstate._base.clock import Clock
+    from keepstate._model.kernel import Kernel
+    from keepstate._model.snapshot import Consistency, Reason, Snapshot, Where
+
+Phase = Literal["idle", "obtaining", "taking", "finishing"]
+
+SLICE_SECONDS = 0.25
+"""How long one look for a safe point lasts, so that the end of a cell is noticed soon after it."""
+
+
+@dataclass(slots=True)
+class Request:
+    """A wish for a snapshot, and what became of it."""
+
+    reason: Reason
+    id: str
+    note: str = ""
+    patience_seconds: float | None = None
+    """How long to wait for a safe point; ``None``: as long as the guard always does."""
+    done: threading.Event = field(default_factory=threading.Event)
+    snapshot: Snapshot | None = None
+    error: BaseException | None = None
+    _absorbed: list[Request] = field(default_factory=list)
+
+    def absorb(self, other: Request) -> None:
+        """Serve *other* with this one as well; an explicit wish speaks for both."""
+        if other.reason == "manual":
+            self.reason = "manual"
+            self.note = other.note or self.note
+        if other.patience_seconds is not None:
+            self.patience_seconds = other.patience_seconds
+        self._absorbed.append(other)
+
+    def settle(self) -> None:
+        """Let everyone who waits go on."""
+        for other in self._absorbed:
+            other.snapshot, other.error = self.snapshot, self.error
+            other.settle()
+        self.done.set()
+
+
+class TakeAgain(Exception):  # noqa: N818 - not an error: the picture lacks something that is known only now
+    """Raised by :meth:`Picture.finish` when the picture must be taken once more."""
+
+
+class Picture(Protocol):
+    """A picture that has been taken and waits to be written."""
+
+    def finish(self) -> Snapshot | None:
+        """Write it; ``None`` if there was nothing to keep. Raises KeepstateError or :class:`TakeAgain`."""
+        ...
+
+
+class Taker(Protocol):
+    """Takes pictures; the session."""
+
+    def take(self, request: Request, level: Consistency, where: Where | None) -> Picture:
+        """Hold the calling thread and take a picture; raises KeepstateError."""
+        ...
+
+    def trouble(self, error: BaseException) -> None:
+        """Remember the newest trouble."""
+        ...
+
+
+class SafePoints(Protocol):
+    """Finds moments inside a running cell."""
+
+    def request(self, callback: Callable[[Where], None], *, deadline_seconds: float) -> bool:
+        """Run *callback* on the main thread at the next safe point; return whether it ran in time."""
+        ...
+
+
+class Guard:
+    """The thread in the background, and the only door to a save."""
+
+    def __init__(
+        self,
+        taker: Taker,
+        kernel: Kernel,
+        safe_points: SafePoints,
+        *,
+        new_id: Callable[[], str],
+        patience_seconds: float,
+        clock: Clock,
+    ) -> None:
+        self._taker = taker
+        self._kernel = kernel
+        self._safe_points = safe_points
+        self._new_id = new_id
+        self._patience_seconds = patience_seconds
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._phase: Phase = "idle"
+        self._next: Request | None = None
+        self._current: Request | None = None
+        self._picture: Picture | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="keepstate-guard", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def request(self, reason: Reason, note: str = "", *, patience_seconds: float | None = None) -> Request:
+        """Ask for a snapshot at the next good moment; joins a request that is already waiting."""
+        with self._changed:
+            return self._enqueue(Request(reason, self._new_id(), note, patience_seconds))
+
+    def take_here(
+        self,
+        reason: Reason,
+        level: Consistency,
+        *,
+        where: Where | None = None,
+        note: str = "",
+        wait_for_turn: bool = False,
+    ) -> Request:
+        """Take the picture on the calling thread, now.
+
+        While another save is being finished the wish is queued instead, or, with *wait_for_turn*, the
+        caller waits until that one is done. A request that still waits for its moment is served by this one.
+        """
+        with self._changed:
+            while wait_for_turn and self._phase in ("taking", "finishing"):
+                self._changed.wait(SLICE_SECONDS)  # in slices, so that an interrupt is seen
+            request = self._enqueue(Request(reason, self._new_id(), note))
+            if self._phase in ("taking", "finishing"):
+                return request
+            self._begin(request)
+        self._take(request, level, where)
+        return request
+
+    def wait(self, request: Request, seconds: float | None = None) -> bool:
+        """Wait until *request* is served; return whether it was."""
+        if seconds is None:
+            while not request.done.wait(SLICE_SECONDS):
+                if not self._thread.is_alive():  # the interpreter ends: nobody else will finish it
+                    self._finish()
+            return True
+        return request.done.wait(seconds)
+
+    @property
+    def resting(self) -> bool:
+        """Whether nothing is being saved and nothing waits."""
+        with self._changed:
+            return self._phase == "idle" and self._next is None
+
+    def close(self) -> None:
+        """End the thread once the save in progress is finished; waiting requests are dropped."""
+        with self._changed:
+            self._closing = True
+            waiting, self._next = self._next, None
+            self._changed.notify_all()
+        if waiting is not None:
+            waiting.settle()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    # -- under the lock ------------------------------------------------------------------------------
+
+    def _enqueue(self, request: Request) -> Request:
+        if self._next is None:
+            self._next = request
+        else:
+            self._next.absorb(request)
+        self._changed.notify_all()
+        return self._next
+
+    def _begin(self, request: Request) -> None:
+        self._phase = "taking"
+        self._next = None
+        self._current = request
+
+    # -- taking --------------------------------------------------------------------------------------
+
+    def _claim(self, request: Request) -> bool:
+        """Win the right to take the picture for *request*, or find that somebody else has."""
+        with self._changed:
+            if self._phase != "obtaining" or self._next is not request:
+                return False
+            self._begin(request)
+            return True
+
+    def _take_if_first(self, request: Request, level: Consistency, where: Where | None = None) -> None:
+        if self._claim(request):
+            self._take(request, level, where)
+
+    def _take(self, request: Request, level: Consistency, where: Where | None) -> None:
+        picture: Picture | None = None
+        try:
+            picture = self._taker.take(request, level, where)
+        except Exception as error:  # noqa: BLE001 - it must not reach the user's cell
+            self._taker.trouble(error)
+            request.error = error
+        finally:  # also when the user interrupts
+            with self._changed:
+                self._picture = picture
+                self._phase = "idle" if picture is None else "finishing"
+                self._changed.notify_all()
+            if picture is None:
+                request.settle()
+
+    # -- the thread ----------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while self._phase == "taking" or not (self._picture or self._next or self._closing):
+                    self._changed.wait()
+                picture, request = self._picture, self._next
+                if picture is None and request is None:
+                    return
+                if picture is None:
+                    self._phase = "obtaining"
+            if picture is not None:
+                self._finish()
+            elif request is not None:
+                self._obtain(request)
+
+    def _obtain(self, request: Request) -> None:
+        """Wait for the best moment that comes before patience ends."""
+        began = self._clock.monotonic()
+        self._kernel.when_idle(lambda: self._take_if_idle(request))
+        while (left := began + self._patience(request) - self._clock.monotonic()) > 0:
+            with self._changed:
+                if self._phase != "obtaining" or self._next is not request:
+                    return
+            if self._kernel.running is not None:
+                self._safe_points.request(
+                    lambda where: self._take_if_first(request, "statement", where),
+                    deadline_seconds=min(SLICE_SECONDS, left),
+                )
+            else:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._phase != "obtaining", min(SLICE_SECONDS, left))
+        self._take_if_first(request, "operation")
+
+    def _patience(self, request: Request) -> float:
+        return self._patience_seconds if request.patience_seconds is None else request.patience_seconds
+
+    def _take_if_idle(self, request: Request) -> None:
+        # With top-level await the loop also turns in the middle of a cell; that cell's end takes the picture.
+        if self._kernel.running is None:
+            self._take_if_first(request, "cell")
+
+    def _finish(self) -> None:
+        """Write the picture that was taken. At the end of the interpreter the main thread does this."""
+        with self._changed:
+            picture, request = self._picture, self._current
+            self._picture = None
+        if picture is None or request is None:
+            return
+        again = False
+        try:
+            request.snapshot = picture.finish()
+        except TakeAgain:
+            again = True
+        except Exception as error:  # noqa: BLE001 - the guard outlives every error
+            self._taker.trouble(error)
+            request.error = error
+        with self._changed:
+            self._phase = "idle"
+            self._current = None
+            again = again and not self._closing
+            if again:
+                if self._next is not None:
+                    request.absorb(self._next)
+                self._next = request
+            self._changed.notify_all()
+        if not again:
+            request.settle()

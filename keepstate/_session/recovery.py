@@ -1,0 +1,198 @@
+"""What an earlier session left: bring it back at the start, and see that none of it is forgotten or buried.
+
+A name that cannot come back today is carried by reference into later snapshots. One that waits for a library
+is bound before the first cell in which that library is there. One that a cell replaces before any cell has
+read it (a "Run all" that rebuilds the model) is told once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from keepstate._model.snapshot import RestoreReport
+from keepstate._snapshot import (
+    Loader,
+    Outcome,
+    best_of,
+    cell_titles,
+    older_generation,
+    remarks_on,
+    restore_names,
+    snapshot_of,
+    version_remarks,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from keepstate._base.clock import Clock
+    from keepstate._model.manifest import Entry, Manifest
+    from keepstate._repository import Repository
+
+
+@dataclass(slots=True)
+class Recovery:
+    """The names of an earlier session, and how each of them stands now."""
+
+    repository: Repository
+    namespace: dict[str, object]
+    manifest: Manifest | None = None
+    """The snapshot with which this session began."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """name → why it is not there; until the user binds it."""
+    waiting: dict[str, str] = field(default_factory=dict)
+    """name → the library without which it cannot be decoded; these are in *failed* too."""
+    unread: dict[str, object] = field(default_factory=dict)
+    """name → the restored object, until a cell reads the name."""
+
+    def carried(self) -> tuple[dict[str, Entry], dict[str, str]]:
+        """Names to carry into the next snapshot by reference, and why they are not here.
+
+        A name leaves for good when the user binds it, or no longer tracks it (:meth:`forget`).
+        """
+        if self.manifest is None:
+            return {}, {}
+        for name in [name for name in self.failed if name in self.namespace]:
+            self.forget(name)
+        entries = {
+            name: _carried(self.manifest.names[name], self.manifest.id)
+            for name in self.failed
+            if name in self.manifest.names
+        }
+        return entries, {name: self.failed[name] for name in entries}
+
+    def forget(self, name: str) -> None:
+        """Carry *name* no further; older snapshots keep it."""
+        self.failed.pop(name, None)
+        self.waiting.pop(name, None)
+        self.unread.pop(name, None)
+
+    def restore(self, newest: Sequence[Manifest], *, clock: Clock) -> RestoreReport:
+        """Bind what the newest sound snapshot has and the namespace lacks."""
+        began = clock.monotonic()
+        chosen = best_of(newest)
+        if chosen is None:
+            return RestoreReport(snapshot=None, restored=(), failed={}, seconds=0.0)
+        self.manifest = chosen
+        live = sorted(name for name in chosen.names if name in self.namespace)
+        wanted = [name for name in chosen.names if name not in self.namespace]
+        loader = Loader(self.repository, chosen, self.namespace)
+        loader.bind_definitions()
+        outcome = restore_names(loader, wanted)
+        self.namespace.update(outcome.restored)
+        self.unread = dict(outcome.restored)
+        self.failed = {**_not_kept(chosen), **explain(self.repository, newest, chosen, outcome)}
+        self.waiting = dict(outcome.waiting)
+        return RestoreReport(
+            snapshot=snapshot_of(chosen),
+            restored=tuple(sorted(outcome.restored)),
+            failed=dict(self.failed),
+            seconds=clock.monotonic() - began,
+            kept_live=tuple(live),
+            remarks=(*remarks_on(chosen, newest), *version_remarks(chosen)),
+            cells=cell_titles(self.repository, chosen),
+        )
+
+    def before_cell(self, reads: Callable[[], frozenset[str] | None]) -> list[str]:
+        """Bind what has become decodable, and note what the coming cell reads.
+
+        Args:
+            reads: Gives the names that the cell may read, ``None`` for all; asked only if it matters.
+
+        Returns:
+            The names that were bound just now.
+        """
+        bound = self._bind_waiting()
+        if self.unread:
+            names = reads()
+            for name in list(self.unread) if names is None else names & self.unread.keys():
+                del self.unread[name]
+        return bound
+
+    def _bind_waiting(self) -> list[str]:
+        if not self.waiting or self.manifest is None:
+            return []
+        importlib.invalidate_caches()  # a library that was installed since is not seen otherwise
+        ready = [name for name, library in self.waiting.items() if _is_there(library)]
+        if not ready:
+            return []
+        outcome = restore_names(
+            Loader(self.repository, self.manifest, self.namespace),
+            [name for name in ready if name not in self.namespace],
+        )
+        for name in ready:
+            self.forget(name)
+        self.namespace.update(outcome.restored)
+        self.unread.update(outcome.restored)
+        self.failed.update(outcome.failed)
+        self.waiting.update(outcome.waiting)
+        return sorted(outcome.restored)
+
+    def after_cell(self) -> list[str]:
+        """Say of each restored name that the cell replaced unread how to get it back; once."""
+        if self.manifest is None:
+            return []
+        told = []
+        for name, kept in list(self.unread.items()):
+            if self.namespace.get(name, kept) is not kept:
+                del self.unread[name]
+                told.append(
+                    f"keepstate: {name!r} had been restored and was replaced before any cell read it. "
+                    f"keepstate.restore({name!r}, at={self.manifest.id[:10]!r}) brings the restored one back; "
+                    f"{name} = keepstate.get({name!r}, …) in its place rebuilds it only when nothing is kept."
+                )
+        return told
+
+    def explain_missing(self, name: str) -> str | None:
+        """Say of a name that a cell missed what it was and how to get it, if it was kept once."""
+        why = self.failed.get(name)
+        if why is None:
+            return None
+        kind = ""
+        if self.manifest is not None and name in self.manifest.names:
+            kind = f" (a {self.manifest.names[name].type})"
+        return f"keepstate: {name!r}{kind} is known from the last session but not here: {why}"
+
+
+def _carried(entry: Entry, id: str) -> Entry:  # noqa: A002 - the field is called so
+    import msgspec
+
+    return entry if entry.kept_in else msgspec.structs.replace(entry, kept_in=id)
+
+
+def _is_there(library: str) -> bool:
+    try:
+        return importlib.util.find_spec(library) is not None
+    except (ImportError, ValueError):  # a half-installed package may answer so: not there yet
+        return False
+
+
+def _not_kept(manifest: Manifest) -> dict[str, str]:
+    return {
+        name: f"it was not kept: {why}"
+        for name, why in manifest.skipped.items()
+        if name not in manifest.names
+    }
+
+
+def explain(
+    repository: Repository, newest: Sequence[Manifest], chosen: Manifest, outcome: Outcome
+) -> dict[str, str]:
+    """Add to each failure the last good generation of that name, which is offered and never mixed in."""
+    failed = {}
+    older: Iterable[Manifest] = newest[[m.id for m in newest].index(chosen.id) + 1 :]
+    for name, why in outcome.failed.items():
+        if name in outcome.waiting:
+            failed[name] = f"{why}; it is bound as soon as that library can be imported"
+            continue
+        good = older_generation(repository, list(older), name, chosen.names[name])
+        failed[name] = why + (
+            "; no older generation of it is whole"
+            if good is None
+            else f"; an older one of {good.created_at[:19]} is whole: "
+            f"keepstate.restore({name!r}, at={good.id[:10]!r})"
+        )
+    return failed

@@ -1,0 +1,219 @@
+"""From a request to a committed snapshot: gather what belongs to it, choose how, take, write, remember.
+
+Knows what a picture is; when it is taken is the guard's business.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from keepstate._capture import ChildStuck, NeedsCopy, choose, random_states, read_conditions
+from keepstate._session.guard import TakeAgain
+from keepstate._snapshot import Occasion, Save, Saved, snapshot_of
+from keepstate.errors import KeepstateError, StoreError
+
+if TYPE_CHECKING:
+    from keepstate._base.clock import Clock
+    from keepstate._capture import Taken
+    from keepstate._model.kernel import Cell, Kernel
+    from keepstate._model.manifest import Manifest
+    from keepstate._model.snapshot import Consistency, Snapshot, Where
+    from keepstate._repository import Repository
+    from keepstate._session.guard import Request
+    from keepstate._session.identity import Identity
+    from keepstate._session.options import Options
+    from keepstate._session.recovery import Recovery
+    from keepstate._tracking import Selection
+
+STRIKES = 2
+"""An object that stops a child is tried once more, and then skipped by name."""
+
+ID_BYTES = 10
+"""80 random bits: two of a million snapshots share an id with probability 4e-13."""
+
+
+def new_id() -> str:
+    """Make an id for a snapshot."""
+    return secrets.token_hex(ID_BYTES)
+
+
+@dataclass(slots=True)
+class Saving:
+    """What one session knows of its saves. Only one runs at a time, which the guard sees to."""
+
+    identity: Identity
+    options: Options
+    host: str
+    kernel: Kernel
+    repository: Repository
+    selection: Selection
+    recovery: Recovery
+    parents: dict[str, int]
+    clock: Clock
+    last: Manifest | None = None
+    """The state to which an unchanged one is equal."""
+    cells: list[Cell] = field(default_factory=list)
+    """Cells that have run, in order."""
+    cells_begun: int = 0
+    error: str | None = None
+    """The newest trouble in one sentence; gone when a save has succeeded."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """What the newest save could not keep → why."""
+    lineage: str = field(default_factory=lambda: secrets.token_hex(8))
+    _sequence: int = 0
+    _clean_at: int = -1
+    _known: dict[bytes, bytes] = field(default_factory=dict)
+    _seed: int = field(default_factory=lambda: secrets.randbits(64))
+    _grouped: frozenset[frozenset[str]] = frozenset()
+    _strikes: Counter[str] = field(default_factory=Counter)
+    _copy_ranges: tuple[tuple[int, int], ...] = ()
+    _encode_seconds: float | None = None
+    _logical_bytes: int = 0
+
+    def take(self, request: Request, level: Consistency, where: Where | None) -> Picture:
+        """Take a picture on the calling thread; nothing in here grows with what is tracked.
+
+        Raises:
+            CaptureError: No way of taking it is open at this moment.
+        """
+        started = self.clock.monotonic()
+        created_at = self.clock.utc_now()
+        bindings, left_out = self.selection.bindings(self.kernel.namespace, self.kernel.hidden)
+        carried, pending = self.recovery.carried()
+        choice = choose(
+            read_conditions(
+                level=level,
+                mode=self.options.capture,
+                encode_seconds=self._encode_seconds,
+                logical_bytes=self._logical_bytes,
+            )
+        )
+        occasion = Occasion(
+            id=request.id,
+            project=self.identity.project,
+            member=self.identity.member,
+            notebook=self.identity.notebook,
+            lineage=self.lineage,
+            sequence=self._sequence + 1,
+            parents=self.parents,
+            restored_from="" if self.recovery.manifest is None else self.recovery.manifest.id,
+            created_at=created_at,
+            reason=request.reason,
+            consistency=level,
+            started=started,
+            where=where,
+            note=request.note,
+            tracked=tuple(sorted(self.selection.names | carried.keys())),
+            track_all=self.selection.everything,
+            left_out=left_out,
+            carried={name: entry for name, entry in carried.items() if name not in bindings},
+            pending=pending,
+            random=random_states.read(),
+            cells=tuple(self.cells),
+            host=self.host,
+            threads=self.kernel.background(),
+            strategy=f"{choice.strategy}: {choice.reason}",
+        )
+        save = Save(
+            occasion,
+            bindings,
+            namespace=self.kernel.namespace,
+            repository=self.repository,
+            known=self._known,
+            seed=self._seed,
+            grouped=self._grouped,
+            refuse=[name for name, strikes in self._strikes.items() if strikes >= STRIKES],
+            previous=self.last,
+            clock=self.clock,
+        )
+        taken = choice.take(save, copy_ranges=self._copy_ranges)
+        return Picture(self, taken, self.cells_begun if level == "cell" else -1)
+
+    def absorb(self, saved: Saved) -> Snapshot | None:
+        """Remember what came of a save.
+
+        Raises:
+            StoreError: The store refused.
+            TakeAgain: What the picture relied on is no longer there; the next one relies on nothing.
+        """
+        if saved.trouble:
+            self._known = {}
+            if saved.again:
+                raise TakeAgain
+            raise StoreError(saved.trouble)
+        self.error, self.skipped = None, saved.skipped
+        self._encode_seconds, self._logical_bytes = saved.encode_seconds, saved.logical_bytes
+        self._grouped = frozenset(frozenset(group) for group in saved.groups)
+        if saved.commit is None:
+            return snapshot_of(self.last) if saved.unchanged and self.last is not None else None
+        self.repository.refresh()
+        self.last, self._known = saved.commit.manifest, saved.commit.known
+        self._sequence = self.last.sequence
+        self._prune()
+        return snapshot_of(self.last)
+
+    def _prune(self) -> None:
+        if self.options.keep_last is None:
+            return
+        try:
+            self.repository.prune(
+                keep_last=self.options.keep_last, member=self.identity.member, project=self.identity.project
+            )
+        except KeepstateError as error:
+            self.trouble(error)  # the snapshot is kept all the same
+
+    def trouble(self, error: BaseException) -> None:
+        """Remember the newest trouble; it is shown by ``status()`` and raised nowhere."""
+        self.error = str(error) or type(error).__name__
+
+    @property
+    def clean(self) -> bool:
+        """Whether the last picture was kept and no cell has begun since."""
+        return self._clean_at == self.cells_begun
+
+    def settle(self, cells_begun: int) -> None:
+        """Remember that everything up to that cell is kept."""
+        self._clean_at = cells_begun
+
+    def strike(self, name: str) -> None:
+        """Remember that *name* stopped a child."""
+        self._strikes[name] += 1
+
+    def copy_next_time(self, ranges: tuple[tuple[int, int], ...]) -> None:
+        """Copy this memory at the safe point of the next picture: a fork does not freeze it."""
+        self._copy_ranges = ranges
+
+
+@dataclass(slots=True)
+class Picture:
+    """A picture that waits to be written."""
+
+    saving: Saving
+    taken: Taken
+    cells_begun: int
+    """Cells that had begun when it was taken between cells; -1 inside one."""
+
+    def finish(self) -> Snapshot | None:
+        """Write it, on the calling thread or by waiting for the child; ``None`` if there was nothing to keep.
+
+        Raises:
+            TakeAgain: Shared memory must be copied at the next safe point first.
+            CaptureError: The child failed.
+            StoreError: The store refused.
+        """
+        try:
+            message = self.taken.finish()
+        except NeedsCopy as error:
+            self.saving.copy_next_time(error.ranges)
+            raise TakeAgain from error
+        except ChildStuck as error:
+            self.saving.strike(error.name)
+            raise
+        snapshot = self.saving.absorb(msgspec.msgpack.decode(message, type=Saved))
+        self.saving.settle(self.cells_begun)
+        return snapshot

@@ -1,0 +1,57 @@
+"""The kernel of a plain script: it runs all the time, and there is no moment between cells."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from keepstate._model.kernel import Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+OUR_THREADS = ("keepstate", "APScheduler")
+"""Beginnings of the names of threads that are not the user's."""
+
+
+class Threads:
+    """Tells the user's threads from those that were there when the session began."""
+
+    def __init__(self) -> None:
+        self._before = {thread.ident for thread in threading.enumerate()}
+
+    def of_user(self) -> tuple[str, ...]:
+        """Names of the threads that came later and are not ours."""
+        return tuple(
+            thread.name
+            for thread in threading.enumerate()
+            if thread.ident not in self._before and not thread.name.startswith(OUR_THREADS)
+        )
+
+
+class ScriptKernel:
+    """A namespace without a notebook around it; see :class:`keepstate._model.kernel.Kernel`."""
+
+    def __init__(self, namespace: dict[str, object]) -> None:
+        self.namespace = namespace
+        self._threads = Threads()
+        self.hidden: Mapping[str, object] = {}
+        self._cell = Cell(None, "")
+
+    @property
+    def running(self) -> Cell | None:
+        """A script is always in the middle of itself."""
+        return self._cell
+
+    def when_idle(self, callback: Callable[[], None]) -> bool:  # noqa: ARG002 - the Protocol's signature
+        """There is no such moment."""
+        return False
+
+    def background(self) -> tuple[str, ...]:
+        """Names of the user's threads."""
+        return self._threads.of_user()
+
+    def say(self, text: str) -> None:
+        """To standard output."""
+        sys.stdout.write(text + "\n")

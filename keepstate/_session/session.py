@@ -1,0 +1,418 @@
+"""One running notebook under guard: the state machine behind the public calls."""
+
+from __future__ import annotations
+
+import html
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import psutil
+
+from keepstate._base.clock import SYSTEM_CLOCK, Clock
+from keepstate._capture import SafePoints, place_of_caller, random_states
+from keepstate._model.snapshot import RestoreReport, Snapshot, Status
+from keepstate._session.guard import Guard
+from keepstate._session.recovery import Recovery, explain
+from keepstate._session.saving import Saving, new_id
+from keepstate._session.timer import Timer
+from keepstate._snapshot import Loader, best_of, find, restore_names, snapshot_of, version_remarks
+from keepstate._tracking import Selection, check_name, names_of
+from keepstate.errors import CaptureError, InvalidInputError, KeepstateError, NotFoundError, SessionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from keepstate._hosts import Host
+    from keepstate._model.kernel import Cell, Kernel
+    from keepstate._model.manifest import Manifest
+    from keepstate._model.snapshot import Reason
+    from keepstate._repository import Repository
+    from keepstate._session.guard import Request
+    from keepstate._session.identity import Identity
+    from keepstate._session.options import Options
+
+DEAD_WRITER_SECONDS = 10.0
+"""How long ``start()`` waits for the child of a dead kernel that is about to commit."""
+
+
+class Session:
+    """A guarded notebook. Made by ``keepstate.start()``; its methods are the functions of the package."""
+
+    restored: RestoreReport | None
+    """What came back at this start; ``None`` if nothing was there."""
+    identity: Identity
+    """Under which names this session's snapshots are found again."""
+
+    def __init__(
+        self,
+        *,
+        kernel: Kernel,
+        host: Host,
+        identity: Identity,
+        options: Options,
+        repository: Repository,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self.identity = identity
+        self.restored = None
+        self.options = options
+        self._kernel = kernel
+        self._host = host
+        self._repository = repository
+        self._clock = clock
+        self._selection = Selection()
+        self._recovery = Recovery(repository, kernel.namespace)
+        self._main_thread = threading.main_thread().ident
+        newest = self._wait_for_dead_writer()
+        self._saving = Saving(
+            identity=identity,
+            options=options,
+            host=host.name,
+            kernel=kernel,
+            repository=repository,
+            selection=self._selection,
+            recovery=self._recovery,
+            parents=_last_sequences(newest),
+            clock=clock,
+        )
+        self._guard = Guard(
+            self._saving,
+            kernel,
+            SafePoints(kernel.namespace, clock=clock),
+            new_id=new_id,
+            patience_seconds=options.safe_point_seconds,
+            clock=clock,
+        )
+        self._timer = Timer(options.interval, self._on_timer)
+        self._last_activity = clock.utc_now()
+        self._at_stop: list[Callable[[], object]] = []
+        self.active = True
+        if options.restore != "off":
+            self._restore_at_start(newest)
+
+    def _manifests(self) -> list[Manifest]:
+        return self._repository.manifests(
+            project=self.identity.project, member=self.identity.member, notebook=self.identity.notebook
+        )
+
+    def _wait_for_dead_writer(self) -> list[Manifest]:
+        """Read the history, once no child of a dead kernel is about to add to it."""
+        until = self._clock.monotonic() + DEAD_WRITER_SECONDS
+        never = threading.Event()
+        while self._repository.saving(
+            project=self.identity.project, member=self.identity.member, notebook=self.identity.notebook
+        ):
+            if self._clock.monotonic() >= until:
+                break
+            self._clock.wait(never, 0.05)
+        return self._manifests()
+
+    def _restore_at_start(self, newest: list[Manifest]) -> None:
+        report = self._recovery.restore(newest, clock=self._clock)
+        chosen = self._recovery.manifest
+        if chosen is None:
+            return
+        self.restored = report
+        self._selection.add([*chosen.tracked, *report.restored])
+        self._selection.everything = chosen.track_all
+        if not report.kept_live:
+            self._saving.last = chosen
+        if chosen.random is not None:
+            random_states.put_back(self._repository.read(chosen.random, member=self.identity.member))
+
+    def begin(self) -> None:
+        """Start to guard; called once everything else stands."""
+        self._guard.start()
+        self._timer.start()
+
+    def on_stop(self, callback: Callable[[], object]) -> None:
+        """Have *callback* called when the session ends."""
+        self._at_stop.append(callback)
+
+    # -- the public calls ----------------------------------------------------------------------------
+
+    def track(self, *things: object, **named: object) -> tuple[str, ...]:
+        """Guard these from now on; see :func:`keepstate.track`."""
+        self._must_be_active()
+        namespace = self._kernel.namespace
+        names: list[str] = []
+        everything = False
+        for thing in things:
+            if not isinstance(thing, str):
+                names += names_of(thing, namespace)
+            elif thing == "all":
+                everything = True
+            elif thing in namespace or thing in self._selection.names or thing in self._recovery.failed:
+                names.append(thing)
+            else:
+                raise NotFoundError(
+                    f"there is no variable {thing!r} yet: assign it first, or name it in start(track=[…]), "
+                    "which takes names that come later"
+                )
+        for name, value in named.items():
+            if namespace.get(name, value) is not value:
+                raise InvalidInputError(
+                    f"{name!r} is bound to another object than the one given: assign it first, then track it"
+                )
+        self._selection.add([*names, *named])
+        namespace.update(named)
+        self._selection.everything |= everything
+        return self._tracked()
+
+    def expect(self, names: Sequence[str]) -> None:
+        """Guard names that may be bound later, or ``"all"``."""
+        self._selection.add([name for name in names if name != "all"])
+        self._selection.everything |= "all" in names
+
+    def untrack(self, *names: str) -> None:
+        """Guard these no longer; see :func:`keepstate.untrack`."""
+        self._must_be_active()
+        tracked = self._tracked()
+        for name in names:
+            if name not in tracked and name not in self._recovery.failed:
+                raise NotFoundError(f"{name!r} is not tracked; tracked: {', '.join(tracked) or 'nothing'}")
+        self._selection.remove(names)
+        for name in names:
+            self._recovery.forget(name)
+
+    def snapshot(self, note: str = "", *, wait: bool = True) -> Snapshot:
+        """Keep the state as it is now; see :func:`keepstate.snapshot`."""
+        self._must_be_active()
+        if not self._has_something():
+            raise NotFoundError(
+                "there is nothing to keep: no tracked name is bound; keepstate.track(…) tracks one"
+            )
+        request = self._take_explicitly(note, wait=wait)
+        if not wait:
+            return self._pending(request)
+        self._guard.wait(request)
+        return _result(request, self._saving.skipped)
+
+    def _take_explicitly(self, note: str, *, wait: bool) -> Request:
+        if threading.get_ident() != self._main_thread:
+            return self._guard.request("manual", note)
+        if self._kernel.running is None:
+            return self._guard.take_here("manual", "cell", note=note, wait_for_turn=wait)
+        where = place_of_caller(self._kernel.namespace, self._kernel.running.number)
+        if where is not None:
+            return self._guard.take_here("manual", "statement", where=where, note=note, wait_for_turn=wait)
+        # Library code called us: no picture is taken on this thread, and if it waits none will be.
+        return self._guard.request("manual", note, patience_seconds=0.0 if wait else None)
+
+    def _pending(self, request: Request) -> Snapshot:
+        return Snapshot(
+            id=request.id,
+            created_at=self._clock.utc_now(),
+            reason="manual",
+            consistency="cell" if self._kernel.running is None else "statement",
+            names=tuple(name for name in self._tracked() if name in self._kernel.namespace),
+            skipped={},
+            logical_bytes=0,
+            written_bytes=0,
+            stall_seconds=0.0,
+            seconds=0.0,
+            durability="pending",
+            note=request.note,
+        )
+
+    def snapshots(self) -> list[Snapshot]:
+        """List what is kept of this notebook; see :func:`keepstate.snapshots`."""
+        return [snapshot_of(manifest) for manifest in self._manifests()]
+
+    def restore(self, *names: str, at: object = None, overwrite: bool = True) -> RestoreReport:
+        """Bind kept values; see :func:`keepstate.restore`."""
+        self._must_be_active()
+        began = self._clock.monotonic()
+        newest = self._manifests()
+        chosen = find(newest, at)
+        _must_have(chosen, names)
+        wanted = list(names) or list(chosen.names)
+        namespace = self._kernel.namespace
+        live = [name for name in wanted if name in namespace and not overwrite]
+        loader = Loader(self._repository, chosen, namespace)
+        if not names:
+            loader.bind_definitions()
+        outcome = restore_names(loader, [name for name in wanted if name not in live])
+        namespace.update(outcome.restored)
+        for name in outcome.restored:
+            self._recovery.forget(name)
+        self._selection.add(outcome.restored)
+        if not names and chosen.random is not None:
+            random_states.put_back(self._repository.read(chosen.random, member=chosen.member))
+        return RestoreReport(
+            snapshot=snapshot_of(chosen),
+            restored=tuple(sorted(outcome.restored)),
+            failed=explain(self._repository, newest, chosen, outcome),
+            seconds=self._clock.monotonic() - began,
+            kept_live=tuple(live),
+            remarks=tuple(version_remarks(chosen)),
+        )
+
+    def load(self, name: str, *, at: object = None, member: str | None = None) -> object:
+        """Return a kept value and bind nothing; see :func:`keepstate.load`."""
+        if member is not None and member != self.identity.member:
+            raise InvalidInputError(
+                f"member={member!r}: this version loads the state of {self.identity.member!r} only, because "
+                "decoding another member's objects could run their code"
+            )
+        chosen = find(self._manifests(), at)
+        _must_have(chosen, [name])
+        return Loader(self._repository, chosen, self._kernel.namespace, bind=False).value(name)
+
+    def get(self, name: str, make: Callable[[], object]) -> object:
+        """Return the kept value of *name*, or make it; see :func:`keepstate.get`."""
+        self._must_be_active()
+        check_name(name)
+        namespace = self._kernel.namespace
+        if name not in namespace or name not in self._tracked():
+            namespace[name] = self._kept_or_made(name, make)
+            self._recovery.forget(name)
+            self._selection.add([name])
+        self._recovery.unread.pop(name, None)
+        return namespace[name]
+
+    def _kept_or_made(self, name: str, make: Callable[[], object]) -> object:
+        newest = self._manifests()
+        chosen = best_of(newest)
+        if chosen is not None and name in chosen.names:
+            loader = Loader(self._repository, chosen, self._kernel.namespace)
+            outcome = restore_names(loader, [name])
+            if name in outcome.restored:
+                return outcome.restored[name]
+            why = explain(self._repository, newest, chosen, outcome)[name]
+            self._kernel.say(f"keepstate: {name!r} is made anew, because the kept one cannot be used: {why}")
+        return make()
+
+    def status(self) -> Status:
+        """Say how things stand; see :func:`keepstate.status`."""
+        last = snapshot_of(self._saving.last) if self._saving.last is not None else None
+        return Status(
+            host=self._host.name,
+            idle_limit_seconds=self.options.idle_seconds,
+            lifetime_limit_seconds=self.options.lifetime_seconds,
+            deadline=self._deadline(),
+            tracked=self._tracked(),
+            last_snapshot=last,
+            durability=None if last is None else last.durability,
+            pending_bytes=0,  # the store is this machine's own folder: what is committed is where it must be
+            error=self._saving.error,
+            state="guarding" if self.active else "stopped",
+        )
+
+    def stop(self, *, snapshot: bool = True, reason: Reason = "manual") -> None:
+        """End the guard, after one last snapshot; see :func:`keepstate.stop`."""
+        if not self.active:
+            return
+        self._timer.stop()
+        request = None
+        try:
+            if snapshot and self._has_something():
+                request = (
+                    self._guard.take_here("exit", "cell", wait_for_turn=True)
+                    if reason == "exit"
+                    else self._take_explicitly("", wait=True)
+                )
+                self._guard.wait(request)
+        finally:
+            self.active = False
+            self._guard.close()
+            for callback in self._at_stop:
+                callback()
+        if request is not None and request.error is not None and reason != "exit":
+            raise request.error
+
+    # -- what the kernel tells -----------------------------------------------------------------------
+
+    def before_cell(self, reads: Callable[[], frozenset[str] | None]) -> None:
+        """A cell is about to run."""
+        self._saving.cells_begun += 1
+        self._last_activity = self._clock.utc_now()
+        if bound := self._recovery.before_cell(reads):
+            self._kernel.say(f"keepstate: {', '.join(bound)} restored, now that the library is there")
+
+    def after_cell(self, cell: Cell, missing: str | None) -> None:
+        """A cell has run.
+
+        Args:
+            cell: Which.
+            missing: The name of which it complained with a ``NameError``.
+        """
+        self._last_activity = self._clock.utc_now()
+        self._saving.cells.append(cell)
+        for sentence in self._recovery.after_cell():
+            self._kernel.say(sentence)
+        if missing is not None and (sentence := self._recovery.explain_missing(missing)):
+            self._kernel.say(sentence)
+        if not self._has_something():
+            return
+        if threading.get_ident() == self._main_thread and self._kernel.running is None:
+            self._guard.take_here("cell", "cell")
+        else:  # another cell still runs, in another subshell
+            self._guard.request("cell")
+
+    def trouble(self, error: BaseException) -> None:
+        """Remember what went wrong in a hook; ``status()`` shows it."""
+        self._saving.trouble(error)
+
+    def _on_timer(self) -> None:
+        idle = self._kernel.running is None and self._saving.clean and not self._kernel.background()
+        if self._has_something() and not idle:
+            self._guard.request("timer")
+
+    # -- small things --------------------------------------------------------------------------------
+
+    def _must_be_active(self) -> None:
+        if not self.active:
+            raise SessionError("this session has been stopped: keepstate.start() begins a new one")
+
+    def _tracked(self) -> tuple[str, ...]:
+        bound, _ = self._selection.bindings(self._kernel.namespace, self._kernel.hidden)
+        return tuple(sorted({*self._selection.names, *bound}))
+
+    def _has_something(self) -> bool:
+        bound, _ = self._selection.bindings(self._kernel.namespace, self._kernel.hidden)
+        return bool(bound)
+
+    def _deadline(self) -> datetime | None:
+        ends = []
+        if self.options.idle_seconds is not None:
+            quiet_since = self._clock.utc_now() if self._kernel.running else self._last_activity
+            ends.append(quiet_since + timedelta(seconds=self.options.idle_seconds))
+        if self.options.lifetime_seconds is not None:
+            born = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
+            ends.append(born + timedelta(seconds=self.options.lifetime_seconds))
+        return min(ends, default=None)
+
+    def __repr__(self) -> str:
+        return f"<keepstate session: {self.identity}, {'guarding' if self.active else 'stopped'}>"
+
+    def _repr_html_(self) -> str:
+        report = "" if self.restored is None else self.restored._repr_html_()
+        return f"<p>keepstate guards {html.escape(str(self.identity))}</p>{report}"
+
+
+def _last_sequences(manifests: list[Manifest]) -> dict[str, int]:
+    last: dict[str, int] = {}
+    for manifest in manifests:
+        last[manifest.lineage] = max(manifest.sequence, last.get(manifest.lineage, 0))
+    return last
+
+
+def _must_have(chosen: Manifest, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in chosen.names:
+            why = chosen.skipped.get(name)
+            raise NotFoundError(
+                f"snapshot {chosen.id[:10]} has no {name!r}"
+                + (f": it was not kept, {why}" if why else f"; it has {', '.join(sorted(chosen.names))}")
+            )
+
+
+def _result(request: Request, skipped: Mapping[str, str]) -> Snapshot:
+    if request.snapshot is not None:
+        return request.snapshot
+    if isinstance(request.error, KeepstateError):
+        raise request.error
+    why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items()) or "the session ended"
+    raise CaptureError(f"no snapshot was taken: {request.error or why}") from request.error

@@ -1,0 +1,29 @@
+"""Save and restore as plain calls, without threads: objects through codecs into a repository, and back."""
+
+from keepstate._snapshot.history import best_of, find, remarks_on
+from keepstate._snapshot.restorer import (
+    Loader,
+    Outcome,
+    cell_titles,
+    older_generation,
+    restore_names,
+    version_remarks,
+)
+from keepstate._snapshot.saver import Occasion, Save, Saved, decode_cells, snapshot_of
+
+__all__ = [
+    "Loader",
+    "Occasion",
+    "Outcome",
+    "Save",
+    "Saved",
+    "best_of",
+    "cell_titles",
+    "decode_cells",
+    "find",
+    "older_generation",
+    "remarks_on",
+    "restore_names",
+    "snapshot_of",
+    "version_remarks",
+]

@@ -1,0 +1,195 @@
+"""Read a snapshot back: definitions first, then each group on its own, checked before it is decoded."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from keepstate import codecs
+from keepstate._model.parts import Member, StoredGroup
+from keepstate._snapshot.saver import decode_cells
+from keepstate.errors import CodecError, IntegrityError, KeepstateError, NotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from keepstate._model.manifest import Entry, GroupRecord, Manifest
+    from keepstate._repository import Repository
+
+TITLE_CHARACTERS = 80
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of the names that were asked for."""
+
+    restored: dict[str, object] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    """name → why it cannot be brought back."""
+    waiting: dict[str, str] = field(default_factory=dict)
+    """name → the library that is not installed yet; these are in *failed* too."""
+
+
+class Loader:
+    """Decodes the groups of one snapshot, each at most once.
+
+    Args:
+        repository: Where the bytes are.
+        manifest: The snapshot.
+        namespace: Becomes the globals of restored functions.
+        bind: Whether classes and functions that values need are bound in *namespace* where it lacks them.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        manifest: Manifest,
+        namespace: dict[str, object],
+        *,
+        bind: bool = True,
+    ) -> None:
+        self._repository = repository
+        self._manifest = manifest
+        self._namespace = namespace
+        self._bind = bind
+        self._decoded: dict[bytes, Mapping[str, object]] = {}
+        self._open: list[bytes] = []
+
+    def value(self, name: str) -> object:
+        """Decode *name* with everything that it shares objects with.
+
+        Raises:
+            NotFoundError: The snapshot has no such name.
+            IntegrityError: Its bytes are damaged.
+            CodecError: They cannot be decoded here; ``MissingLibraryError`` if a library is missing.
+        """
+        entry = self._manifest.names.get(name)
+        if entry is None:
+            raise NotFoundError(f"snapshot {self._manifest.id[:10]} has no name {name!r}")
+        values = self._group(entry.group)
+        if name not in values:
+            raise IntegrityError(f"the group of {name!r} does not hold it: its record is damaged")
+        return values[name]
+
+    def bind_definitions(self) -> None:
+        """Bind the classes, functions and modules that values use without holding them.
+
+        One that cannot be decoded costs only what needs it, which says so itself.
+        """
+        for record_id in self._manifest.definitions.values():
+            try:
+                self._group(record_id)
+            except (CodecError, IntegrityError, StoreError):
+                continue  # see above: a method that lacks it raises NameError with its name
+
+    def _group(self, record_id: bytes) -> Mapping[str, object]:
+        if record_id in self._decoded:
+            return self._decoded[record_id]
+        if record_id in self._open:
+            raise IntegrityError("groups need each other in a circle: the records are damaged")
+        self._open.append(record_id)
+        try:
+            record = self._record(record_id)
+            # All of the stream is checked before anything is decoded; parts are checked as they are read.
+            stored = StoredGroup(
+                key=record.key,
+                members=tuple(Member(m.name, m.role, m.type, m.bind, m.source) for m in record.members),
+                stream=self._repository.read(record.stream, member=self._manifest.member),
+                parts=[self._repository.part(part, member=self._manifest.member) for part in record.parts],
+                resolve=lambda key: self._needed(record, key),
+            )
+            values = codecs.decode(stored, namespace=self._namespace)
+        finally:
+            self._open.pop()
+        self._decoded[record_id] = values
+        if self._bind:
+            for member in stored.members:
+                if member.role == "definition" and member.bind and member.name in values:
+                    self._namespace.setdefault(member.name, values[member.name])
+        return values
+
+    def _record(self, record_id: bytes) -> GroupRecord:
+        return self._repository.group(record_id, member=self._manifest.member)
+
+    def _needed(self, record: GroupRecord, key: str) -> object:
+        for needed in record.needs.values():
+            for member in self._record(needed).members:
+                if codecs.definition_key(member.name) == key or member.name == key:
+                    live = self._namespace.get(member.name)
+                    if live is not None and member.source and codecs.definition_source(live) == member.source:
+                        return live  # its cell has run again, unchanged: one class, one identity
+                    return self._group(needed)[member.name]
+        raise IntegrityError(f"the definition {key!r} is needed and not there: its record is damaged")
+
+
+def restore_names(loader: Loader, names: Iterable[str]) -> Outcome:
+    """Decode *names*, each group on its own: one that fails costs its own names only."""
+    outcome = Outcome()
+    for name in names:
+        try:
+            outcome.restored[name] = loader.value(name)
+        except codecs.MissingLibraryError as error:
+            outcome.failed[name] = str(error)
+            outcome.waiting[name] = error.library
+        except (CodecError, IntegrityError, StoreError, NotFoundError) as error:
+            outcome.failed[name] = str(error)
+    return outcome
+
+
+def older_generation(
+    repository: Repository, older: Sequence[Manifest], name: str, damaged: Entry | None
+) -> Manifest | None:
+    """Find the newest of *older* in which *name* has another value whose bytes are all sound."""
+    tried = set() if damaged is None else {damaged.group}
+    for manifest in older:
+        entry = manifest.names.get(name)
+        if entry is None or entry.group in tried:
+            continue
+        tried.add(entry.group)
+        try:
+            _read_all(repository, entry.group, manifest.member)
+        except KeepstateError:
+            continue  # damaged as well: the next older one is asked
+        return manifest
+    return None
+
+
+def _read_all(repository: Repository, record_id: bytes, member: str) -> None:
+    record = repository.group(record_id, member=member)
+    repository.read(record.stream, member=member)
+    for part in record.parts:
+        repository.read(part.ref, member=member)
+    for needed in record.needs.values():
+        _read_all(repository, needed, member)
+
+
+def cell_titles(repository: Repository, manifest: Manifest) -> tuple[str, ...]:
+    """Give the first line of each cell that had run; nothing if that record is damaged, which verify tells."""
+    if manifest.cells is None:
+        return ()
+    try:
+        cells = decode_cells(repository.read(manifest.cells, member=manifest.member))
+    except (IntegrityError, StoreError, msgspec.DecodeError):
+        return ()
+    lines = ((number, source.strip().partition("\n")[0][:TITLE_CHARACTERS]) for number, source in cells)
+    return tuple(line if number is None else f"[{number}] {line}" for number, line in lines)
+
+
+def version_remarks(manifest: Manifest) -> list[str]:
+    """Say which version differences are known to matter; restoring is tried all the same."""
+    remarks = []
+    was = manifest.versions
+    if "python" in was and was["python"].split(".")[:2] != platform.python_version().split(".")[:2]:
+        remarks.append(
+            f"Kept under Python {was['python']}, this is {platform.python_version()}: functions and classes "
+            "of the notebook may not come back."
+        )
+    for name, version in was.items():
+        now = getattr(sys.modules.get(name), "__version__", None)
+        if name != "python" and isinstance(now, str) and now.split(".")[0] != version.split(".")[0]:
+            remarks.append(f"Kept with {name} {version}, this is {now}.")
+    return remarks

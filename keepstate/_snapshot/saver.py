@@ -1,0 +1,398 @@
+"""One save: encode the names, find what changed, write that, and publish the manifest.
+
+Two steps, so that they can happen in one place or in two. :meth:`Save.prepare` needs the objects to stand
+still: it runs in a forked child, or on the main thread between cells. :meth:`Save.write` needs only what the
+first step gave: it runs in the same child, or in a thread.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from keepstate import codecs
+from keepstate._base.clock import SYSTEM_CLOCK, Clock
+from keepstate._model.manifest import (
+    Entry,
+    GroupRecord,
+    Manifest,
+    MemberRecord,
+    PartRecord,
+    WhereRecord,
+)
+from keepstate._model.snapshot import Consistency, Durability, Reason, Snapshot, Where
+from keepstate._repository import Commit, ConflictError, Piece, fingerprint_pieces, fingerprint_stream
+from keepstate.errors import CaptureError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+    from keepstate._capture import Tools
+    from keepstate._model.kernel import Cell
+    from keepstate._model.manifest import Ref
+    from keepstate._model.parts import EncodedGroup, Member, Part
+    from keepstate._repository import Repository, Writer
+
+_VERSIONS_OF = ("numpy", "pandas", "torch", "sklearn", "scipy", "pyarrow", "polars", "tensorflow", "jax")
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """All that a snapshot says besides its values."""
+
+    id: str
+    project: str
+    member: str
+    notebook: str
+    lineage: str
+    sequence: int
+    parents: Mapping[str, int]
+    restored_from: str
+    created_at: datetime
+    reason: Reason
+    consistency: Consistency
+    started: float
+    """Monotonic seconds at which the main thread was first held."""
+    where: Where | None = None
+    note: str = ""
+    tracked: tuple[str, ...] = ()
+    track_all: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Names that the selection itself left out → why."""
+    carried: Mapping[str, Entry] = field(default_factory=dict)
+    """Names that could not be brought back → where their last value is kept."""
+    pending: Mapping[str, str] = field(default_factory=dict)
+    """The same names → why they could not."""
+    random: bytes = b""
+    cells: tuple[Cell, ...] = ()
+    host: str = ""
+    threads: tuple[str, ...] = ()
+    strategy: str = ""
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """What came of a save; small enough to travel through a pipe."""
+
+    commit: Commit | None = None
+    """``None``: nothing had changed, there was nothing to keep, or it failed."""
+    unchanged: bool = False
+    skipped: dict[str, str] = {}
+    encode_seconds: float = 0.0
+    logical_bytes: int = 0
+    groups: list[list[str]] = []
+    """Names that shared objects, to be encoded together at once the next time."""
+    trouble: str = ""
+    """Why the store refused, in a sentence."""
+    again: bool = False
+    """Whether it would take a picture that relies on nothing that was kept before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """A group cut into pieces. Holds no view of live memory but in changed pieces: an exported buffer would
+    keep the user from resizing a bytearray."""
+
+    key: str
+    members: tuple[Member, ...]
+    needs: tuple[str, ...]
+    logical_bytes: int
+    stream: list[Piece]
+    parts: list[tuple[int, bool, list[Piece]]]
+    """Item size, writable, pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    groups: list[_Group]
+    skipped: Mapping[str, str]
+    encode_seconds: float
+    logical_bytes: int
+
+
+class Save:
+    """One save of one picture; satisfies the ``Work`` that a capture strategy runs.
+
+    Args:
+        occasion: What the snapshot says besides its values.
+        bindings: name → object.
+        namespace: The user's globals, for what a definition refers to.
+        repository: Where it is written.
+        known: Fingerprints of the last snapshot → chunk id.
+        seed: Of the fingerprints; one for a session, not known outside.
+        grouped: Names that shared objects the last time.
+        refuse: Names not to be tried, because encoding them hung before.
+        previous: The snapshot to which an unchanged state is equal.
+    """
+
+    def __init__(
+        self,
+        occasion: Occasion,
+        bindings: Mapping[str, object],
+        *,
+        namespace: Mapping[str, object],
+        repository: Repository,
+        known: Mapping[bytes, bytes],
+        seed: int,
+        grouped: Collection[frozenset[str]] = (),
+        refuse: Collection[str] = (),
+        previous: Manifest | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._occasion = occasion
+        self._bindings = bindings
+        self._namespace = namespace
+        self._repository = repository
+        self._known = known
+        self._seed = seed
+        self._grouped = grouped
+        self._refuse = refuse
+        self._previous = previous
+        self._clock = clock
+        self._prepared: _Prepared | None = None
+
+    def prepare(self, tools: Tools) -> None:
+        """Encode, and find what the last snapshot does not have. Needs the objects to stand still, and no disk."""
+        began = self._clock.monotonic()
+        encoding = codecs.encode(
+            self._bindings,
+            namespace=self._namespace,
+            grouped=self._grouped,
+            refuse=self._refuse,
+            on_name=lambda name: tools.progress(name, 0),
+        )
+        encode_seconds = self._clock.monotonic() - began
+        pieces = self._find_changes(encoding.groups, tools)
+        self._prepared = _Prepared(
+            groups=[
+                _Group(
+                    key=group.key,
+                    members=group.members,
+                    needs=group.needs,
+                    logical_bytes=group.logical_bytes,
+                    stream=fingerprint_stream(group.stream, seed=self._seed, known=self._known),
+                    parts=[
+                        (part.itemsize, part.writable, pieces[index, number])
+                        for number, part in enumerate(group.parts)
+                    ],
+                )
+                for index, group in enumerate(encoding.groups)
+            ],
+            skipped=encoding.skipped,
+            encode_seconds=encode_seconds,
+            logical_bytes=sum(group.logical_bytes for group in encoding.groups),
+        )
+
+    def _find_changes(
+        self, groups: tuple[EncodedGroup, ...], tools: Tools
+    ) -> dict[tuple[int, int], list[Piece]]:
+        if tools.claim is not None:
+            tools.claim([part.memory for group in groups for part in group.parts])
+        # The largest parts first: their pages are given back first, and the user's writes to them are the
+        # dearest while they are shared.
+        order = sorted(
+            ((index, number) for index, group in enumerate(groups) for number in range(len(group.parts))),
+            key=lambda at: -groups[at[0]].parts[at[1]].memory.nbytes,
+        )
+        pieces, done = {}, 0
+        for index, number in order:
+            part = groups[index].parts[number]
+            pieces[index, number] = list(_look_at(part, seed=self._seed, known=self._known, tools=tools))
+            done += part.memory.nbytes
+            tools.progress(groups[index].key, done)
+        return pieces
+
+    def write(self, tools: Tools) -> bytes:
+        """Write what is new and publish the manifest; or nothing, if nothing changed and there is no note."""
+        return msgspec.msgpack.encode(self._write(tools))
+
+    def _write(self, tools: Tools) -> Saved:
+        if self._prepared is None:
+            raise CaptureError("write() comes after prepare()")
+        occasion = self._occasion
+        try:
+            with self._repository.writer(
+                occasion.member,
+                project=occasion.project,
+                notebook=occasion.notebook,
+                lineage=occasion.lineage,
+            ) as writer:
+                return self._publish(self._prepared, writer, tools)
+        except ConflictError as error:
+            return Saved(trouble=str(error), again=bool(self._known))
+        except StoreError as error:
+            return Saved(trouble=str(error))
+
+    def _publish(self, prepared: _Prepared, writer: Writer, tools: Tools) -> Saved:
+        occasion, previous = self._occasion, self._previous
+        ids = self._put_groups(prepared, writer, tools)
+        names: dict[str, Entry] = dict(occasion.carried)
+        definitions: dict[str, bytes] = {}
+        for group in prepared.groups:
+            variables = [member for member in group.members if member.role == "variable"]
+            for member in variables:
+                names[member.name] = Entry(ids[group.key], member.type, group.logical_bytes)
+            if not variables:
+                definitions[group.key] = ids[group.key]
+        random = writer.put_bytes(occasion.random) if occasion.random else None
+        skipped = {**occasion.left_out, **prepared.skipped}
+        unchanged = _same(previous, names, definitions, random, skipped)
+        facts = Saved(
+            unchanged=unchanged,
+            skipped=skipped,
+            encode_seconds=prepared.encode_seconds,
+            logical_bytes=prepared.logical_bytes,
+            groups=[
+                sorted(m.name for m in group.members) for group in prepared.groups if len(group.members) > 1
+            ],
+        )
+        if not names or (unchanged and not occasion.note):
+            return facts
+        # A note on unchanged state writes a manifest alone.
+        cells = previous.cells if unchanged and previous else writer.put_bytes(_encode_cells(occasion.cells))
+        stall_seconds = tools.stall_seconds()
+
+        def manifest(written_bytes: int) -> Manifest:
+            return _manifest(
+                occasion,
+                names=dict(sorted(names.items())),
+                definitions=definitions,
+                skipped=skipped,
+                random=random,
+                cells=cells,
+                logical_bytes=prepared.logical_bytes,
+                written_bytes=written_bytes,
+                stall_seconds=stall_seconds,
+                seconds=self._clock.monotonic() - occasion.started,
+            )
+
+        return msgspec.structs.replace(facts, commit=writer.commit(manifest))
+
+    @staticmethod
+    def _put_groups(prepared: _Prepared, writer: Writer, tools: Tools) -> dict[str, bytes]:
+        ids: dict[str, bytes] = {}
+        done = 0
+        for group in prepared.groups:
+            record = GroupRecord(
+                codec="pickle5",
+                members=[MemberRecord(m.name, m.role, m.type, m.bind, m.source) for m in group.members],
+                needs={key: ids[key] for key in group.needs},
+                key=group.key,
+                stream=writer.put(group.stream),
+                parts=[
+                    PartRecord(
+                        writer.put(pieces, itemsize=itemsize, release=tools.release), itemsize, writable
+                    )
+                    for itemsize, writable, pieces in group.parts
+                ],
+            )
+            ids[group.key] = writer.put_record(record)
+            done += group.logical_bytes
+            tools.progress(group.key, done)
+        return ids
+
+
+def _look_at(part: Part, *, seed: int, known: Mapping[bytes, bytes], tools: Tools) -> Iterator[Piece]:
+    memory = tools.substitute(part.memory)
+    start = 0
+    for piece in fingerprint_pieces(memory, seed=seed, known=known):
+        stop = start + piece.length
+        if piece.memory is None and tools.release is not None:
+            tools.release(memory[start:stop])
+        if piece.memory is not None and tools.copy is not None:
+            yield Piece(piece.fingerprint, piece.length, tools.copy(piece.memory), piece.id)
+        else:
+            yield piece
+        start = stop
+
+
+def _manifest(occasion: Occasion, **facts: object) -> Manifest:
+    values: dict[str, object] = {
+        "id": occasion.id,
+        "project": occasion.project,
+        "member": occasion.member,
+        "notebook": occasion.notebook,
+        "lineage": occasion.lineage,
+        "sequence": occasion.sequence,
+        "parents": dict(occasion.parents),
+        "restored_from": occasion.restored_from,
+        "created_at": occasion.created_at.isoformat(),
+        "reason": occasion.reason,
+        "consistency": occasion.consistency,
+        "where": None if occasion.where is None else WhereRecord(occasion.where.cell, occasion.where.line),
+        "note": occasion.note,
+        "pending": dict(occasion.pending),
+        "tracked": list(occasion.tracked),
+        "track_all": occasion.track_all,
+        "versions": _versions(),
+        "host": occasion.host,
+        "threads": list(occasion.threads),
+        "strategy": occasion.strategy,
+    }
+    return msgspec.convert({**values, **facts}, Manifest)
+
+
+def _same(
+    previous: Manifest | None,
+    names: Mapping[str, Entry],
+    definitions: Mapping[str, bytes],
+    random: Ref | None,
+    skipped: Mapping[str, str],
+) -> bool:
+    return previous is not None and (
+        {name: entry.group for name, entry in names.items()}
+        == {name: entry.group for name, entry in previous.names.items()}
+        and dict(definitions) == previous.definitions
+        and random == previous.random
+        and dict(skipped) == previous.skipped
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _VERSIONS_OF:
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            found[name] = version
+    return found
+
+
+def _encode_cells(cells: tuple[Cell, ...]) -> bytes:
+    # One line a cell, so that an appended cell changes the end of the bytes alone.
+    return b"\n".join(msgspec.json.encode([cell.number, cell.source]) for cell in cells)
+
+
+def decode_cells(data: bytes) -> list[tuple[int | None, str]]:
+    """Read the record of cells back: execution count and source, in the order in which they ran.
+
+    Raises:
+        msgspec.DecodeError: These are not the bytes of a record of cells.
+    """
+    return [msgspec.json.decode(line, type=tuple[int | None, str]) for line in data.split(b"\n") if line]
+
+
+def snapshot_of(manifest: Manifest, *, durability: Durability = "local") -> Snapshot:
+    """Show a manifest as the user's snapshot."""
+    where = manifest.where
+    return Snapshot(
+        id=manifest.id,
+        created_at=datetime.fromisoformat(manifest.created_at),
+        reason=manifest.reason,
+        consistency=manifest.consistency,
+        names=tuple(sorted(manifest.names)),
+        skipped=dict(manifest.skipped),
+        logical_bytes=manifest.logical_bytes,
+        written_bytes=manifest.written_bytes,
+        stall_seconds=manifest.stall_seconds,
+        seconds=manifest.seconds,
+        durability=durability,
+        note=manifest.note,
+        lineage=manifest.lineage,
+        sequence=manifest.sequence,
+        where=None if where is None else Where(where.cell, where.line),
+        strategy=manifest.strategy,
+    )

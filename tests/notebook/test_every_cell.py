@@ -1,0 +1,66 @@
+"""A notebook that is killed after any cell and run on gives what it gives when it is left alone."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from kernels import Kernel
+
+START = "import keepstate\nsession = keepstate.start(store='store', track='all', interval=3600)"
+DATA = Path(__file__).parent.parent / "data"
+CELLS = [cell.strip() for cell in (DATA / "notebook.py").read_text().split("# %%\n")[1:]]
+LOOK = (DATA / "look_at_everything.py").read_text()
+
+KEPT = {"s": "__import__('keepstate').snapshot().id"}
+"""Evaluated outside any cell: returns once the state after the last cell is committed."""
+
+
+def settle(kernel):
+    message = kernel.client.execute("", silent=True, user_expressions=KEPT)
+    reply = kernel.client.get_shell_msg(timeout=60)
+    while reply["parent_header"].get("msg_id") != message:
+        reply = kernel.client.get_shell_msg(timeout=60)
+    answer = reply["content"]["user_expressions"]["s"]
+    assert answer["status"] == "ok", answer
+
+
+def finish(kernel, cells):
+    for cell in cells:
+        kernel.run(cell)
+    return kernel.run(LOOK).text
+
+
+def killed_after(k, directory):
+    directory.mkdir()
+    first = Kernel(directory)
+    for cell in [START, *CELLS[: k + 1]]:
+        first.run(cell)
+    settle(first)
+    first.kill()
+    second = Kernel(directory)
+    said = second.run(START).text
+    seen = finish(second, CELLS[k + 1 :])
+    second.shutdown()
+    return said, seen
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    kernel = Kernel(tmp_path_factory.mktemp("undisturbed"))
+    seen = finish(kernel, CELLS)
+    kernel.shutdown()
+    return seen
+
+
+@pytest.mark.slow
+def test_a_notebook_killed_after_any_cell_ends_as_if_it_had_not_been(undisturbed, tmp_path):
+    """For every k: run to cell k, kill, start again, run the rest; all variables and random streams are equal."""
+    with ThreadPoolExecutor(2) as pool:
+        ends = list(pool.map(lambda k: killed_after(k, tmp_path / str(k)), range(len(CELLS))))
+    for k, (said, seen) in enumerate(ends):
+        different = [
+            (a[:200], b[:200])
+            for a, b in zip(undisturbed.splitlines(), seen.splitlines(), strict=False)
+            if a != b
+        ]
+        assert seen == undisturbed, (k, CELLS[k], different[:5], said)

@@ -1,0 +1,62 @@
+"""Saves without a capture around them: the objects stand still, because the test does."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from keepstate._snapshot import Occasion, Save, Saved
+
+
+class StandStill:
+    """Tools for a picture that nobody disturbs."""
+
+    copy = release = claim = None
+
+    def substitute(self, memory):
+        return memory
+
+    def progress(self, name, done):
+        pass
+
+    def stall_seconds(self):
+        return 0.25
+
+
+class Saver:
+    """Saves one namespace again and again, as a session does."""
+
+    def __init__(self, repository, *, lineage="a" * 16, parents=None):
+        self.repository, self.lineage, self.parents = repository, lineage, parents or {}
+        self.sequence, self.known, self.last = 0, {}, None
+
+    def save(self, names, namespace=None, **facts):
+        occasion = Occasion(
+            id=f"{self.sequence + 1:04x}{self.lineage}",
+            project="p",
+            member="me",
+            notebook="n",
+            lineage=self.lineage,
+            sequence=self.sequence + 1,
+            parents=self.parents,
+            restored_from="",
+            created_at=datetime.now(UTC),
+            reason="manual",
+            started=0.0,
+            **{"consistency": "cell", **facts},
+        )
+        work = Save(
+            occasion,
+            names,
+            namespace=namespace or names,
+            repository=self.repository,
+            known=self.known,
+            seed=7,
+            previous=self.last,
+        )
+        work.prepare(StandStill())
+        saved = msgspec.msgpack.decode(work.write(StandStill()), type=Saved)
+        if saved.commit is not None:
+            self.last, self.known = saved.commit.manifest, saved.commit.known
+            self.sequence += 1
+            self.repository.refresh()
+        return saved

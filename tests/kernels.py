@@ -7,6 +7,8 @@ import queue
 import signal
 import sys
 from dataclasses import dataclass, field
+from threading import Event
+from time import monotonic
 
 from jupyter_client.manager import KernelManager
 
@@ -27,6 +29,7 @@ class Kernel:
     """A kernel of the running interpreter, in a working directory of its own."""
 
     def __init__(self, cwd, **environment):
+        self.cwd = cwd
         self._manager = KernelManager(kernel_name="python3")
         self._manager.kernel_spec.argv[0] = sys.executable
         variables = {k: v for k, v in os.environ.items() if not k.startswith(("KEEPSTATE", "JPY_"))}
@@ -88,6 +91,29 @@ class Kernel:
             raise AssertionError(reply.error + "\n" + reply.text)
         return reply
 
+    def run_silently(self, code):
+        """Run code that is no cell: no hook of a cell sees it."""
+        message = self.client.execute(code, silent=True)
+        reply = self.client.get_shell_msg(timeout=TIMEOUT)
+        while reply["parent_header"].get("msg_id") != message:
+            reply = self.client.get_shell_msg(timeout=TIMEOUT)
+        assert reply["content"]["status"] == "ok", reply["content"]
+
+    def idle_messages(self, seconds):
+        """Collect what the kernel sends unasked for so long."""
+        found = []
+        until = monotonic() + seconds
+        while (left := until - monotonic()) > 0:
+            try:
+                found.append(self.client.get_iopub_msg(timeout=left)["msg_type"])
+            except queue.Empty:
+                break
+        return found
+
+    def pause(self, seconds):
+        """Wait beside the running kernel."""
+        Event().wait(seconds)
+
     def interrupt(self):
         """What the stop button does."""
         self._manager.interrupt_kernel()
@@ -102,6 +128,11 @@ class Kernel:
         self.client.shutdown()
         self._manager.finish_shutdown()
         self._close()
+
+    def end(self):
+        """Kill it if it still lives."""
+        if self._manager.is_alive():
+            self.kill()
 
     def _close(self):
         self.client.stop_channels()

@@ -1,12 +1,14 @@
 """Replay what was done to a disk into every state that a power cut may leave.
 
-A :class:`RecordingDisk` does the real operations and remembers them. :func:`states` takes what was on the disk before
-and the record, and gives the trees that may be found after a power cut at each point of it:
+A :class:`RecordingDisk` does the real operations and remembers them. :func:`states` takes what was on disk
+before and the record, and gives the trees that may be found after a power cut at each point of it:
 
-- bytes of a file that were not synced: only the synced ones, half of the others, zeros in their place, or all;
-- entries of a directory (made, renamed, removed) that were not synced: none, all, each alone, or all but each.
+- bytes of a file that were not synced: only the synced ones, half of the others, zeros in their place, or
+  all;
+- entries of a directory (made, renamed, removed) that were not synced: none, all, each alone, or all but
+  each.
 
-A rename is two entries in two directories here, each durable on its own: harsher than journaling file systems.
+A rename is two entries in two directories here, each durable on its own: harsher than journals make it.
 Source: the models of ALICE (Pillai et al., OSDI 2014) and of LevelDB's fault injection.
 """
 
@@ -138,9 +140,7 @@ def put(tree: Tree, path: Path) -> None:
 
 
 def _model(tree: Tree) -> Folder:
-    return Folder(
-        {n: _model(x) if isinstance(x, dict) else File(x, len(x)) for n, x in tree.items()}
-    )
+    return Folder({n: _model(x) if isinstance(x, dict) else File(x, len(x)) for n, x in tree.items()})
 
 
 class Machine:
@@ -230,5 +230,7 @@ def _digest(tree: Tree) -> bytes:
     found = hashlib.sha256()
     for name in sorted(tree):
         node = tree[name]
-        found.update(name.encode() + b"\0" + (_digest(node) if isinstance(node, dict) else b"f" + node + b"\0"))
+        found.update(
+            name.encode() + b"\0" + (_digest(node) if isinstance(node, dict) else b"f" + node + b"\0")
+        )
     return found.digest()

@@ -14,15 +14,29 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keepstate.errors import StoreError, StoreFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryEntry:
+    """A name in a directory."""
+
+    name: str
+    is_directory: bool
+    bytes: int
+    """Length of a file; of no meaning for a directory."""
+    modified: float
+    """Seconds since 1970 by the clock of the file system."""
 
 
 class Disk:
@@ -68,6 +82,34 @@ class Disk:
         """Remove a file; one that is gone already is fine."""
         path.unlink(missing_ok=True)
 
+    def entries(self, path: Path) -> list[DirectoryEntry]:
+        """List a directory in no particular order; one that is not there has no entries."""
+        found = []
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    try:
+                        seen = entry.stat()
+                        found.append(DirectoryEntry(entry.name, entry.is_dir(), seen.st_size, seen.st_mtime))
+                    except FileNotFoundError:
+                        continue  # removed between the listing and the look at it
+        except FileNotFoundError:
+            return []
+        return found
+
+    def read(self, path: Path, *, limit_bytes: int) -> bytes:
+        """Read a whole file of at most *limit_bytes*; of a longer one, one byte more than that."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            pieces = []
+            missing = limit_bytes + 1
+            while missing and (piece := os.read(descriptor, min(missing, 1 << 20))):
+                pieces.append(piece)
+                missing -= len(piece)
+        finally:
+            os.close(descriptor)
+        return b"".join(pieces)
+
 
 SYSTEM_DISK = Disk()
 
@@ -83,6 +125,21 @@ def make_directories(disk: Disk, path: Path) -> None:
         disk.sync_directory(directory.parent)
 
 
+def sync_upwards(disk: Disk, directories: Iterable[Path], *, top: Path) -> None:
+    """Sync *directories* and all above them, up to and with *top*.
+
+    Whoever made one of them may have ended before it could sync the entry. A directory with nothing to sync
+    costs some microseconds.
+    """
+    above: set[Path] = set()
+    for directory in directories:
+        while directory not in above and directory.is_relative_to(top):
+            above.add(directory)
+            directory = directory.parent
+    for directory in sorted(above, reverse=True):
+        disk.sync_directory(directory)
+
+
 def write_durably(disk: Disk, path: Path, pieces: Iterable[bytes | memoryview], *, temporary: Path) -> None:
     """Put *pieces* at *path* so that after a power cut it holds all of them or is not there.
 
@@ -93,8 +150,9 @@ def write_durably(disk: Disk, path: Path, pieces: Iterable[bytes | memoryview], 
         temporary: A name in the same file system that nobody else uses; gone afterwards.
 
     Raises:
-        StoreFullError: The disk or the quota is used up; nothing is at *path*.
-        StoreError: Any other failure of the file system; nothing is at *path*.
+        StoreFullError: The disk or the quota is used up.
+        StoreError: Any other failure of the file system. In both cases *path* is as it was, except when
+            the very last step failed: then all bytes are there, but a power cut may take the name back.
     """
     try:
         descriptor = disk.create(temporary)
@@ -111,6 +169,17 @@ def write_durably(disk: Disk, path: Path, pieces: Iterable[bytes | memoryview], 
             disk.remove(temporary)
         except OSError:
             pass  # the first error is the one to tell; a left-over temporary file is swept by prune
+        raise translate(error, path) from error
+
+
+@contextmanager
+def translating(path: Path) -> Iterator[None]:
+    """Turn an operating system error inside the block into a :class:`StoreError` that names *path*."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
         raise translate(error, path) from error
 
 

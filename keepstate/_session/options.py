@@ -64,7 +64,7 @@ def read_options(
         InvalidInputError: One of them is out of its range; the message names it and the range.
     """
     for what, name in (("project", project), ("member", member), ("notebook", notebook)):
-        if name is not None and (not isinstance(name, str) or not name.strip()):
+        if name is not None and not (_is_text(name) and name.strip()):
             raise InvalidInputError(f"{what}={name!r}: give a text that is not empty, or leave it out")
     idle, lifetime = _limits(limits or {})
     unknown = set(policy) - {"capture", "keep_last"}
@@ -93,12 +93,16 @@ def read_store(store: str | os.PathLike[str] | None) -> Path:
         InvalidInputError: It is not the path of a folder on this machine.
     """
     given = store if store is not None else os.environ.get("KEEPSTATE_STORE") or "~/.keepstate"
-    if not isinstance(given, (str, os.PathLike)) or not os.fspath(given):
+    text = os.fspath(given) if _is_text(given) or isinstance(given, os.PathLike) else ""
+    if not text:
         raise InvalidInputError(f"store={given!r}: give the path of a folder")
-    text = os.fspath(given)
     if "://" in text and not text.startswith("file://"):
         raise InvalidInputError(f"store={text!r}: this version keeps state in a folder; give its path")
     return Path(text.removeprefix("file://")).expanduser().absolute()
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)  # whatever the annotations say, callers of start() are people
 
 
 def _limits(limits: Mapping[str, float | None]) -> tuple[float | None, float | None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +19,7 @@ from keepstate.errors import KeepstateError, StoreError
 
 if TYPE_CHECKING:
     from keepstate._base.clock import Clock
-    from keepstate._capture import Taken
+    from keepstate._capture import Choice, Taken
     from keepstate._model.kernel import Cell, Kernel
     from keepstate._model.manifest import Manifest
     from keepstate._model.snapshot import Consistency, Snapshot, Where
@@ -85,14 +85,7 @@ class Saving:
         created_at = self.clock.utc_now()
         bindings, left_out = self.selection.bindings(self.kernel.namespace, self.kernel.hidden)
         carried, pending = self.recovery.carried()
-        choice = choose(
-            read_conditions(
-                level=level,
-                mode=self.options.capture,
-                encode_seconds=self._encode_seconds,
-                logical_bytes=self._logical_bytes,
-            )
-        )
+        choice = self._choose(level, by_user=request.reason == "manual")
         occasion = Occasion(
             id=request.id,
             project=self.identity.project,
@@ -133,6 +126,20 @@ class Saving:
         )
         taken = choice.take(save, copy_ranges=self._copy_ranges)
         return Picture(self, taken, self.cells_begun if level == "cell" else -1)
+
+    def _choose(self, level: Consistency, *, by_user: bool) -> Choice:
+        conditions = read_conditions(
+            level=level,
+            mode=self.options.capture,
+            encode_seconds=self._encode_seconds,
+            logical_bytes=self._logical_bytes,
+        )
+        choice = choose(conditions)
+        if choice.strategy == "none" and by_user and level == "statement":
+            # The user's own statement waits for us, so nothing else of theirs is under way: where forking is
+            # out, copying here is what they asked for.
+            choice = choose(replace(conditions, level="cell"))
+        return choice
 
     def absorb(self, saved: Saved) -> Snapshot | None:
         """Remember what came of a save.

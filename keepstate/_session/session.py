@@ -342,8 +342,9 @@ class Session:
         self._saving.cells.append(cell)
         for sentence in self._recovery.after_cell():
             self._kernel.say(sentence)
-        if missing is not None and (sentence := self._recovery.explain_missing(missing)):
-            self._kernel.say(sentence)
+        explanation = None if missing is None else self._recovery.explain_missing(missing)
+        if explanation is not None:
+            self._kernel.say(explanation)
         if not self._has_something():
             return
         if threading.get_ident() == self._main_thread and self._kernel.running is None:

@@ -21,7 +21,7 @@ def names_of(thing: object, namespace: Mapping[str, object]) -> list[str]:
     Raises:
         UntrackableError: No name is bound to it, or it is a value that many names may hold by chance.
     """
-    if isinstance(thing, _ANYTHING) or (thing == () and type(thing) is tuple):
+    if isinstance(thing, _ANYTHING) or (type(thing) is tuple and not thing):
         raise UntrackableError(
             f"track() was given a {type(thing).__name__}, a value that many names may hold: "
             "give the name as a text, track('name'), or name=object, track(name=value)"

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from keepstate._base.disk import Disk, make_directories, write_durably
+from keepstate._base.disk import Disk, make_directories, sync_upwards, translating, write_durably
 from keepstate.errors import StoreError, StoreFullError
 
 
@@ -46,3 +46,59 @@ def test_directories_are_made_once(tmp_path):
     for _ in range(2):
         make_directories(Disk(), tmp_path / "x" / "y" / "z")
     assert (tmp_path / "x" / "y" / "z").is_dir()
+
+
+def test_the_name_comes_after_the_bytes_are_synced(tmp_path):
+    """The order is bytes, sync of the file, name, sync of the directory; no other survives a power cut."""
+    done = []
+
+    class Told(Disk):
+        def __getattribute__(self, name):
+            if name in ("create", "write", "sync", "publish", "sync_directory"):
+                done.append(name)
+            return super().__getattribute__(name)
+
+    write_durably(Told(), tmp_path / "a", [b"x"], temporary=tmp_path / ".t")
+    assert done == ["create", "write", "sync", "publish", "sync_directory"]
+
+
+def test_new_directories_are_synced_in_their_parents(tmp_path):
+    """Each directory that is made is an entry in the one above, which is synced."""
+    synced = []
+
+    class Told(Disk):
+        def sync_directory(self, path):
+            synced.append(path)
+
+    make_directories(Told(), tmp_path / "x" / "y")
+    assert synced == [tmp_path, tmp_path / "x"]
+    synced.clear()
+    sync_upwards(Told(), [tmp_path / "x" / "y", tmp_path / "x"], top=tmp_path)
+    assert sorted(synced) == [tmp_path, tmp_path / "x", tmp_path / "x" / "y"]
+
+
+def test_a_directory_is_listed_with_lengths(tmp_path):
+    """Files have their length, directories say that they are; one that is not there has no entries."""
+    (tmp_path / "d").mkdir()
+    (tmp_path / "f").write_bytes(b"12345")
+    found = {each.name: (each.is_directory, each.bytes) for each in Disk().entries(tmp_path)}
+    assert found["d"][0]
+    assert found["f"] == (False, 5)
+    assert Disk().entries(tmp_path / "none") == []
+
+
+def test_reading_stops_one_byte_after_the_limit(tmp_path):
+    """A file that is longer than allowed is told by that byte, without reading all of it."""
+    (tmp_path / "f").write_bytes(b"x" * 3_000_000)
+    assert len(Disk().read(tmp_path / "f", limit_bytes=2_000_000)) == 2_000_001
+    assert len(Disk().read(tmp_path / "f", limit_bytes=3_000_000)) == 3_000_000
+
+
+def test_operating_system_errors_become_store_errors(tmp_path):
+    """They keep their number; a StoreError passes as it is."""
+    with pytest.raises(StoreError) as raised, translating(tmp_path):
+        raise PermissionError(errno.EACCES, "no")
+    assert raised.value.errno == errno.EACCES
+    with pytest.raises(StoreFullError) as raised, translating(tmp_path):
+        raise StoreFullError("as it is")
+    assert str(raised.value) == "as it is"

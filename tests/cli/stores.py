@@ -27,7 +27,7 @@ def _tools():
 
 
 def save(path, values, *, number=1, namespace=None, cells=(), **more):
-    """Keep *values* as one snapshot of member ``ana``, project ``p``, notebook ``n`` unless told otherwise."""
+    """Keep *values* as one snapshot; of member ``ana``, project ``p``, notebook ``n`` by default."""
     repository = Repository.open(path, create=True)
     facts = {
         "id": snapshot_id(number),
@@ -56,9 +56,8 @@ def save(path, values, *, number=1, namespace=None, cells=(), **more):
     )
     tools = _tools()
     work.prepare(tools)
-    saved = work._write(tools)
-    assert saved.commit is not None, saved
-    return saved.commit.manifest
+    work.write(tools)
+    return repository.manifest(occasion.id)
 
 
 def files(path, suffix):

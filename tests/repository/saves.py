@@ -50,7 +50,9 @@ def manifest(names, *, sequence, member="ana", project="p", notebook="n", lineag
 def save(repository, values, *, sequence, known=None, carried=None, cells=b"", itemsize=1, **more):
     """Save *values* and return the commit."""
     member = more.get("member", "ana")
-    with repository.writer(member, project=more.get("project", "p"), notebook=more.get("notebook", "n")) as writer:
+    with repository.writer(
+        member, project=more.get("project", "p"), notebook=more.get("notebook", "n")
+    ) as writer:
         names = put_values(writer, values, known, itemsize) | (carried or {})
         ref = writer.put_bytes(cells) if cells else None
         return writer.commit(

@@ -110,7 +110,7 @@ def test_a_save_beside_garbage_and_condemned_packs_survives(tmp_path):
         repository.prune(keep_last=1)
         other.put_bytes(b"never committed" * 100)
         before = {root.name: take(root)}
-    values = {own: found for own, found in everything(root).items()}
+    values = everything(root)
     shutil.rmtree(root)
     put(before[root.name], root)
     disk = RecordingDisk()
@@ -135,7 +135,13 @@ def test_a_folder_that_was_made_but_not_synced_does_not_cost_a_commit(tmp_path):
     root = tmp_path / "disk" / "store"
     disk = RecordingDisk()
     Repository.open(root, create=True, disk=disk)
-    for path in ("members", "members/ana", "members/ana/packs", "members/ana/manifests", "members/ana/manifests/p"):
+    for path in (
+        "members",
+        "members/ana",
+        "members/ana/packs",
+        "members/ana/manifests",
+        "members/ana/manifests/p",
+    ):
         disk.make_directory(root / path)
     commit = save(Repository.open(root, create=True, disk=disk), VALUES, sequence=1)
     disk.mark(f"committed {commit.manifest.id}", root)

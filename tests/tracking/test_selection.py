@@ -1,5 +1,6 @@
 """Names are tracked, by object, by name and by all."""
 
+import numpy as np
 import pytest
 
 from keepstate._tracking import Selection, looks_secret, names_of
@@ -72,3 +73,9 @@ def test_numbers_and_lists_are_never_secrets():
     """Only texts are looked at, so no user code runs."""
     assert looks_secret("token", 5) is None
     assert looks_secret("tokens", ["a"]) is None
+
+
+def test_an_array_is_found_without_being_compared():
+    """Equality of arrays is no truth value; identity is what counts."""
+    array = np.arange(3)
+    assert names_of(array, {"a": array, "b": np.arange(3)}) == ["a"]

@@ -1,0 +1,41 @@
+"""A still picture of live objects, taken without a pause that anyone notices.
+
+Knows moments (:class:`SafePoints`), processes and memory; knows nothing of repositories, codecs or sessions.
+What is done with the picture is a :class:`Work`, given by the layer above.
+"""
+
+from keepstate._capture import random_states
+from keepstate._capture.choice import Choice, choose
+from keepstate._capture.conditions import Conditions, read_conditions
+from keepstate._capture.failures import (
+    ChildFailed,
+    ChildStuck,
+    ForkRefused,
+    MemoryShort,
+    NeedsCopy,
+    NotNow,
+    TooLarge,
+)
+from keepstate._capture.safe_point import SafePoints, is_safe, place_of_caller
+from keepstate._capture.work import Taken, Tools, Work
+
+__all__ = [
+    "ChildFailed",
+    "ChildStuck",
+    "Choice",
+    "Conditions",
+    "ForkRefused",
+    "MemoryShort",
+    "NeedsCopy",
+    "NotNow",
+    "SafePoints",
+    "Taken",
+    "Tools",
+    "TooLarge",
+    "Work",
+    "choose",
+    "is_safe",
+    "place_of_caller",
+    "random_states",
+    "read_conditions",
+]

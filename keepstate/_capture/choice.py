@@ -1,0 +1,139 @@
+"""How to take the picture: by a fork or by copying, and why; a policy that returns its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from keepstate._capture import fork, stage
+from keepstate._capture.failures import ForkRefused, NotNow
+from keepstate._capture.memory import MiB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from keepstate._base.clock import Clock
+    from keepstate._capture.conditions import Conditions
+    from keepstate._capture.mappings import Range
+    from keepstate._capture.watch import Limits
+    from keepstate._capture.work import Taken, Work
+    from keepstate._model.snapshot import Consistency
+
+FORK_SECONDS_PER_BYTE = 18e-3 / (2 * MiB)
+"""Of page tables: a GB of 4 KiB pages has 2 MiB of them and takes 18 ms here. An upper bound: a GB of huge
+pages has as many set aside and takes 0.4 ms."""
+FORK_SECONDS = 0.6e-3
+"""For an empty process, with the pipes; measured here."""
+COPY_BYTES_PER_SECOND = 8e9
+"""Hashing and copying on the main thread; measured 22 and 27 GB/s here, less elsewhere."""
+LEAST_ROOM_BYTES = 128 * MiB
+REWRITTEN_SHARE = 0.1
+"""How much of its memory a user is taken to rewrite while a child lives, if one kill costs only the child."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A way of taking the picture."""
+
+    strategy: Literal["fork", "stage", "none"]
+    reason: str
+    """A sentence for the snapshot, or for the error if there is no way."""
+    level: Consistency
+
+    def take(
+        self,
+        work: Work,
+        *,
+        copy_ranges: Iterable[Range] = (),
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+    ) -> Taken:
+        """Take the picture on the calling thread.
+
+        Args:
+            work: What is done with it.
+            copy_ranges: Memory that must be copied first, as :class:`NeedsCopy` named it.
+            limits: How long a child may stand still.
+            clock: Measures the stall.
+
+        Raises:
+            NotNow: There is no way at this moment.
+            CaptureError: It failed.
+        """
+        timing = {} if clock is None else {"clock": clock}
+        if self.strategy == "none":
+            raise NotNow(f"no picture can be taken inside a running cell: {self.reason}")
+        if self.strategy == "stage":
+            return stage.take(work, reason=self.reason, **timing)
+        try:
+            return fork.take(work, reason=self.reason, copy_ranges=copy_ranges, limits=limits, **timing)
+        except ForkRefused as error:
+            if self.level != "cell":
+                raise
+            return stage.take(work, reason=str(error), **timing)
+
+
+def choose(conditions: Conditions) -> Choice:
+    """Decide from *conditions* alone.
+
+    >>> from keepstate._capture.conditions import Conditions
+    >>> choose(Conditions(level="cell", platform="darwin")).strategy
+    'stage'
+    >>> choose(Conditions(level="statement", numpy="2.3.2")).strategy
+    'none'
+    """
+    hindrance = _hindrance(conditions)
+    if hindrance is not None:
+        strategy: Literal["stage", "none"] = "stage" if conditions.level == "cell" else "none"
+        return Choice(strategy, hindrance, conditions.level)
+    if conditions.mode == "auto" and conditions.level == "cell":
+        if conditions.gpu:
+            return Choice("stage", "a forked process could not read the memory of the GPU", conditions.level)
+        copying, forking = _copy_seconds(conditions), _fork_seconds(conditions)
+        if copying is not None and copying < forking:
+            reason = f"copying takes {copying * 1e3:.1f} ms, a fork {forking * 1e3:.1f} ms"
+            return Choice("stage", reason, conditions.level)
+    forking = _fork_seconds(conditions) * 1e3
+    return Choice("fork", f"a fork takes {forking:.1f} ms at most", conditions.level)
+
+
+def _hindrance(conditions: Conditions) -> str | None:
+    """Say why a fork is out, or ``None``."""
+    if conditions.mode == "stage":
+        return "forking is excluded by capture='stage'"
+    if conditions.platform != "linux":
+        return f"a fork is not safe on {conditions.platform}"
+    if conditions.numpy is not None and _locks_up_parent(conditions.numpy):
+        return f"numpy {conditions.numpy} can lock up after a fork (numpy issue 30092): 2.3.5 does not"
+    if conditions.waits_for_children:
+        return "a thread or handler waits for any child process and would be handed ours"
+    return _memory_hindrance(conditions)
+
+
+def _memory_hindrance(conditions: Conditions) -> str | None:
+    if conditions.available_bytes is None:
+        return None
+    share = 1.0 if conditions.kills_whole_group else REWRITTEN_SHARE
+    needed = LEAST_ROOM_BYTES + int(conditions.resident_bytes * share)
+    if conditions.available_bytes >= needed:
+        return None
+    return (
+        f"{conditions.available_bytes // MiB} MiB of memory are free and {needed // MiB} MiB may be needed"
+        + (", and one kill would take the whole container" if conditions.kills_whole_group else "")
+    )
+
+
+def _locks_up_parent(numpy: str) -> bool:
+    """2.3.0 to 2.3.4 bring an OpenBLAS whose fork handler can lock up the parent's next call."""
+    parts = numpy.split(".")
+    return parts[:2] == ["2", "3"] and (len(parts) < 3 or parts[2][:1] in "01234" and not parts[2][1:2].isdigit())
+
+
+def _copy_seconds(conditions: Conditions) -> float | None:
+    if conditions.encode_seconds is None or conditions.logical_bytes > stage.LIMIT_BYTES:
+        return None
+    return conditions.encode_seconds + conditions.logical_bytes / COPY_BYTES_PER_SECOND
+
+
+def _fork_seconds(conditions: Conditions) -> float:
+    return FORK_SECONDS + conditions.page_table_bytes * FORK_SECONDS_PER_BYTE

@@ -1,0 +1,89 @@
+"""How much memory is free for this process: the machine's, and what its control group still allows.
+
+Source: kernel ``Documentation/admin-guide/cgroup-v2.rst`` and ``cgroup-v1/memory.rst``. Inactive file pages
+count as free, because the kernel takes them back before it kills anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+MiB = 1 << 20
+_GROUPS = Path("/sys/fs/cgroup")
+_NO_LIMIT = 1 << 60
+
+
+class Room(NamedTuple):
+    """Bytes."""
+
+    available: int
+    """What can still be used before somebody is killed."""
+    limit: int
+    """Of the machine or the control group, whichever is less."""
+
+
+def read_room() -> Room | None:
+    """Read both; ``None`` where the system does not tell (not Linux)."""
+    machine = _fields(Path("/proc/meminfo"))
+    if "MemAvailable" not in machine:
+        return None
+    room = Room(machine["MemAvailable"] * 1024, machine["MemTotal"] * 1024)
+    for group in _group_folders():
+        if (allowed := _room_in(group)) is not None:
+            room = Room(min(room.available, allowed.available), min(room.limit, allowed.limit))
+    return room
+
+
+def kills_whole_group() -> bool:
+    """Whether one out-of-memory kill takes every process of the container (``memory.oom.group``)."""
+    return any(_number(group / "memory.oom.group") == 1 for group in _group_folders())
+
+
+def read_status(process: str = "self") -> dict[str, int]:
+    """Read the numbers of ``/proc/<process>/status``; sizes are in KiB. Empty where there is none."""
+    return _fields(Path("/proc") / process / "status")
+
+
+def _group_folders() -> list[Path]:
+    folders = [_GROUPS, _GROUPS / "memory"]
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return folders
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        if not controllers:
+            folders.append(_GROUPS / name.lstrip("/"))
+        elif "memory" in controllers.split(","):
+            folders.append(_GROUPS / "memory" / name.lstrip("/"))
+    return list(dict.fromkeys(folders))
+
+
+def _room_in(group: Path) -> Room | None:
+    for limit_file, usage_file in (
+        ("memory.max", "memory.current"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        limit, usage = _number(group / limit_file), _number(group / usage_file)
+        if limit is not None and usage is not None and limit < _NO_LIMIT:
+            statistics = _fields(group / "memory.stat")
+            idle = statistics.get("total_inactive_file", statistics.get("inactive_file", 0))
+            return Room(max(0, limit - usage + idle), limit)
+    return None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None  # absent in this version of control groups, or "max": no limit
+
+
+def _fields(path: Path) -> dict[str, int]:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return {}
+    words = (line.replace(":", " ").split() for line in lines)
+    return {word[0]: int(word[1]) for word in words if len(word) >= 2 and word[1].isdigit()}

@@ -1,0 +1,1 @@
+"""The command line: looks at a store from outside, and never makes one."""

@@ -1,0 +1,94 @@
+"""``keepstate doctor``: what is found here, and how it was told."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from keepstate._base import table
+from keepstate._cli.answer import FAILED, FINE, Answer
+from keepstate._cli.arguments import (  # noqa: TC001 - typer reads them
+    MemberOption,
+    NotebookOption,
+    ProjectOption,
+    StoreOption,
+)
+from keepstate._cli.columns import columns, facts
+from keepstate._cli.findings import Findings, HostFound, IdentityFound, find_out
+from keepstate._cli.scope import Scope
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from keepstate._cli.place import Place
+
+
+def doctor(
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    member: MemberOption = None,
+    notebook: NotebookOption = None,
+) -> Answer:
+    """Say what is found here and why; exit code 0 unless the store cannot be used."""
+    found = find_out(Scope(store, project, member, notebook))
+    return Answer(
+        document=dataclasses.asdict(found),
+        text=tuple(_text(found)),
+        exit_code=FINE if found.store.trouble is None else FAILED,
+    )
+
+
+def _text(found: Findings) -> list[str | Table]:
+    blocks: list[str | Table] = [
+        facts(
+            [
+                ("keepstate", found.keepstate),
+                ("python", found.python),
+                ("", found.executable),
+                ("platform", found.platform),
+                ("host", _host(found.host)),
+                ("start() here", _identity(found.identity)),
+                *_place(found.store),
+                *_capture(found),
+            ]
+        )
+    ]
+    if found.leases:
+        rows = [[str(value) for value in dataclasses.astuple(lease)] for lease in found.leases]
+        headings = [field.name for field in dataclasses.fields(found.leases[0])]
+        blocks += ["", "Saves and prunes under way:", columns(headings, rows)]
+    blocks += ["", facts([(name, version or "not installed") for name, version in found.versions.items()])]
+    if found.store.trouble is not None:
+        blocks += ["", f"The store cannot be used: {found.store.trouble}"]
+    return blocks
+
+
+def _host(host: HostFound) -> str:
+    if host.trouble is not None:
+        return host.trouble
+    if not host.told_by:
+        return f"{host.name}, because no variable of a known host is set"
+    return f"{host.name}, told by {', '.join(host.told_by)}"
+
+
+def _identity(identity: IdentityFound) -> str:
+    if identity.trouble is not None:
+        return identity.trouble
+    return f"project {identity.project!r}, member {identity.member!r}, notebook {identity.notebook!r}"
+
+
+def _place(place: Place) -> list[tuple[str, str]]:
+    there = "no store is there yet" if place.format is None else f"format {place.format}"
+    free = "unknown" if place.free_bytes is None else table.size(place.free_bytes)
+    return [
+        ("store", place.path),
+        ("", f"{there}; {'can' if place.writable else 'cannot'} be written"),
+        ("free space", free),
+        ("file system", place.file_system or "unknown"),
+        ("shared", "yes: others may write to it" if place.shared else "no: only this machine sees it"),
+    ]
+
+
+def _capture(found: Findings) -> list[tuple[str, str]]:
+    said = {"cell": "between cells", "statement": "inside a cell"}
+    return [(said[level], f"{way.strategy}: {way.reason}") for level, way in found.capture.items()]

@@ -1,0 +1,180 @@
+"""What ``keepstate doctor`` finds: the surroundings of a session that would be started here, and why so.
+
+Only looks: it imports no library to learn its version, writes nothing, and lets no single finding end it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keepstate import __version__
+from keepstate._capture import choose, read_conditions
+from keepstate._cli.place import Place, look_at
+from keepstate._hosts import detect_host
+from keepstate._session import identify
+from keepstate.errors import IdentityError, InvalidInputError, KeepstateError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keepstate._cli.scope import Scope
+    from keepstate._model.snapshot import Consistency
+    from keepstate._repository import Repository
+
+_LIBRARIES = (
+    "apscheduler", "blake3", "blosc2", "cloudpickle", "msgspec", "numpy", "psutil", "xxhash",
+    "ipykernel", "ipython", "pandas", "polars", "pyarrow", "scikit-learn", "scipy", "torch",
+)  # fmt: skip
+"""What keepstate is made of, and what it keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFound:
+    """Which host this is."""
+
+    name: str | None
+    told_by: list[str]
+    """Environment variables that tell it; none for a plain machine."""
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFound:
+    """Whose state ``start()`` would use if it were called here without arguments, or with these options."""
+
+    project: str | None = None
+    member: str | None = None
+    notebook: str | None = None
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseFound:
+    """A save or prune that is under way."""
+
+    member: str
+    purpose: str
+    host: str
+    pid: int
+    began_at: str
+    """ISO 8601, UTC."""
+    project: str
+    notebook: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureFound:
+    """How a picture would be taken in a kernel that is as small as this process."""
+
+    strategy: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All of it."""
+
+    keepstate: str
+    python: str
+    executable: str
+    platform: str
+    host: HostFound
+    identity: IdentityFound
+    store: Place
+    leases: list[LeaseFound]
+    capture: dict[Consistency, CaptureFound]
+    versions: dict[str, str | None]
+    """Library → its installed version; ``None``: not installed."""
+
+
+def find_out(scope: Scope) -> Findings:
+    """Look around. Nothing is written."""
+    place, repository = look_at(scope.path)
+    return Findings(
+        keepstate=__version__,
+        python=platform.python_version(),
+        executable=sys.executable,
+        platform=platform.platform(),
+        host=_host(os.environ),
+        identity=_identity(scope, shared=place.shared),
+        store=place,
+        leases=[] if repository is None else _leases(repository, scope.member),
+        capture={"cell": _capture("cell"), "statement": _capture("statement")},
+        versions={name: _version(name) for name in _LIBRARIES},
+    )
+
+
+def _host(environment: Mapping[str, str]) -> HostFound:
+    try:
+        name = detect_host(environment, {}).name
+    except InvalidInputError as error:
+        return HostFound(None, ["KEEPSTATE_HOST"], str(error))
+    return HostFound(name, _told_by(environment, name))
+
+
+def _told_by(environment: Mapping[str, str], name: str) -> list[str]:
+    """Find the variables that decide: each alone says the same, or without it another host is told."""
+    if detect_host({}, {}).name == name:
+        return []
+    alone = [each for each in environment if _name({each: environment[each]}) == name]
+    return sorted(
+        alone
+        or [
+            each for each in environment if _name({k: v for k, v in environment.items() if k != each}) != name
+        ]
+    )
+
+
+def _name(environment: Mapping[str, str]) -> str:
+    return detect_host(environment, {}).name
+
+
+def _identity(scope: Scope, *, shared: bool) -> IdentityFound:
+    try:
+        found = identify(
+            project=scope.project,
+            member=scope.member,
+            notebook=scope.notebook,
+            host=detect_host(os.environ, {}),
+            shared=shared,
+        )
+    except (IdentityError, InvalidInputError) as error:
+        return IdentityFound(trouble=str(error))
+    return IdentityFound(found.project, found.member, found.notebook)
+
+
+def _leases(repository: Repository, member: str | None) -> list[LeaseFound]:
+    return [
+        LeaseFound(
+            member=each,
+            purpose=held.lease.purpose,
+            host=held.lease.place.host,
+            pid=held.lease.pid,
+            began_at=held.lease.began_at,
+            project=held.lease.project,
+            notebook=held.lease.notebook,
+        )
+        for each in ([member] if member is not None else repository.members())
+        for held in repository.leases(each)
+        if held.is_alive and held.lease is not None
+    ]
+
+
+def _capture(level: Consistency) -> CaptureFound:
+    try:
+        choice = choose(read_conditions(level=level))
+    except (KeepstateError, OSError) as error:
+        return CaptureFound("none", str(error))
+    return CaptureFound(choice.strategy, choice.reason)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,70 @@
+"""``keepstate log``: the snapshots, newest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keepstate._base import table
+from keepstate._cli.answer import Answer
+from keepstate._cli.arguments import MemberOption, NotebookOption, ProjectOption, StoreOption  # noqa: TC001 - typer reads them
+from keepstate._cli.columns import columns, listing
+from keepstate._cli.documents import damage_remarks, snapshot_document
+from keepstate._cli.scope import Scope
+from keepstate._snapshot import snapshot_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.table import Table
+
+    from keepstate._model.manifest import Manifest
+    from keepstate._model.snapshot import Snapshot
+
+_WHOLE = ("snapshot", "taken (UTC)", "reason")
+
+
+def log(
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    member: MemberOption = None,
+    notebook: NotebookOption = None,
+) -> Answer:
+    """List the snapshots, newest first."""
+    scope = Scope(store, project, member, notebook)
+    repository = scope.open()
+    manifests = scope.manifests(repository)
+    remarks = damage_remarks(scope.damaged(repository))
+    return Answer(
+        document=[snapshot_document(manifest) for manifest in manifests],
+        text=tuple(_sections(manifests)) or (f"nothing is kept of {scope}",),
+        remarks=remarks,
+    )
+
+
+def _sections(manifests: Iterable[Manifest]) -> list[str | Table]:
+    """One table for each notebook, so that its names need no columns; the one with the newest comes first."""
+    notebooks: dict[tuple[str, str, str], list[Snapshot]] = {}
+    for manifest in manifests:
+        whose = (manifest.project, manifest.member, manifest.notebook)
+        notebooks.setdefault(whose, []).append(snapshot_of(manifest))
+    blocks: list[str | Table] = []
+    for (project, member, notebook), snapshots in notebooks.items():
+        blocks += [""] if blocks else []
+        blocks.append(f"project {project!r}, member {member!r}, notebook {notebook!r}")
+        rows = [
+            [snapshot.id, f"{snapshot.created_at:%Y-%m-%d %H:%M:%S}", snapshot.reason, _about(snapshot)]
+            for snapshot in snapshots
+        ]
+        blocks.append(columns([*_WHOLE, "what"], rows, whole=_WHOLE))
+    return blocks
+
+
+def _about(snapshot: Snapshot) -> str:
+    about = [f"{listing(snapshot.names, most=4)}, {table.size(snapshot.logical_bytes)}"]
+    if snapshot.skipped:
+        about.append(f"{len(snapshot.skipped)} not kept")
+    if snapshot.consistency != "cell":
+        about.append(f"taken inside a cell ({snapshot.consistency})")
+    if snapshot.note:
+        about.append(f"note: {snapshot.note}")
+    return "; ".join(about)

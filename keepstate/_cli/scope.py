@@ -1,0 +1,131 @@
+"""Which part of which store a command is about, as its options say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from keepstate._cli.answer import NoStoreError
+from keepstate._repository import Repository
+from keepstate._session import read_store
+from keepstate.errors import AmbiguousError, InvalidInputError, NotAStoreError, NotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from keepstate._model.manifest import Manifest
+    from keepstate._repository import DamagedManifest
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The options ``--store``, ``--project``, ``--member`` and ``--notebook``; ``None``: not restricted."""
+
+    store: str | None
+    project: str | None = None
+    member: str | None = None
+    notebook: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder of the store."""
+        return read_store(self.store)
+
+    def open(self) -> Repository:
+        """Open the store that is there.
+
+        Raises:
+            InvalidInputError: An option is empty.
+            NoStoreError: There is none.
+            NotAStoreError: There is something else.
+            StoreError: It cannot be read.
+            FormatError: A newer version has written it.
+        """
+        for option in ("project", "member", "notebook"):
+            if getattr(self, option) == "":
+                raise InvalidInputError(f"--{option} is empty: give a name, or leave it out")
+        path = self.path
+        try:
+            return Repository.open(path, create=False)
+        except NotAStoreError:
+            raise
+        except StoreError as error:
+            if error.errno is not None:  # the file system failed
+                raise
+            raise NoStoreError(f"there is no store at {path}: name one with --store") from error
+
+    def manifests(self, repository: Repository) -> list[Manifest]:
+        """Snapshots in this scope, newest first."""
+        return repository.manifests(project=self.project, member=self.member, notebook=self.notebook)
+
+    def damaged(self, repository: Repository) -> list[DamagedManifest]:
+        """Files in this scope that should be manifests and cannot be used."""
+        return repository.damaged_manifests(project=self.project, member=self.member, notebook=self.notebook)
+
+    def must_hold_something(self, repository: Repository) -> None:
+        """Refuse a project or member that nobody has written under: a misspelt one is neither sound nor not.
+
+        Raises:
+            NotFoundError: The store has none of it.
+        """
+        if self.member is not None and self.member not in repository.members():
+            raise NotFoundError(_nothing("member", self.member, repository.members()))
+        if self.project is None or self.manifests(repository) or self.damaged(repository):
+            return
+        known = {manifest.project for manifest in repository.manifests(member=self.member)}
+        raise NotFoundError(_nothing("project", self.project, sorted(known)))
+
+    def __str__(self) -> str:
+        given = [
+            f"{what} {name!r}"
+            for what, name in (
+                ("project", self.project),
+                ("member", self.member),
+                ("notebook", self.notebook),
+            )
+            if name is not None
+        ]
+        return f"{', '.join(given)} in {self.path}" if given else str(self.path)
+
+
+def _nothing(what: str, wanted: str, known: Sequence[str]) -> str:
+    there = ", ".join(map(repr, known)) or "none"
+    return f"the store has no {what} {wanted!r}; it has {there}"
+
+
+def one_snapshot(manifests: Sequence[Manifest], beginning: str) -> Manifest:
+    """Find the snapshot whose id begins like that.
+
+    Raises:
+        NotFoundError: There is none.
+        AmbiguousError: There is more than one.
+    """
+    wanted = beginning.strip().lower()
+    found = [manifest for manifest in manifests if wanted and manifest.id.startswith(wanted)]
+    if not found:
+        raise NotFoundError(f"there is no snapshot {beginning!r}: keepstate log lists those that are there")
+    if len(found) > 1 and all(manifest.id != wanted for manifest in found):
+        ids = ", ".join(manifest.id for manifest in found[:5]) + (", …" if len(found) > 5 else "")
+        raise AmbiguousError(f"{len(found)} snapshots begin with {beginning!r} ({ids}): give more of the id")
+    return next((manifest for manifest in found if manifest.id == wanted), found[0])
+
+
+def one_notebook(manifests: Sequence[Manifest], scope: Scope) -> None:
+    """Refuse to choose between the notebooks of several people or projects.
+
+    Raises:
+        NotFoundError: Nothing is kept in this scope.
+        AmbiguousError: There is more than one notebook in it.
+    """
+    found = sorted({(each.project, each.member, each.notebook) for each in manifests})
+    if not found:
+        raise NotFoundError(f"nothing is kept of {scope}: keepstate log lists what is there")
+    if len(found) > 1:
+        ways = "; ".join(_options(*names) for names in found)
+        raise AmbiguousError(f"{len(found)} notebooks are kept here, say which: {ways}")
+
+
+def _options(project: str, member: str, notebook: str) -> str:
+    return f"--project {quote(project)} --member {quote(member)} --notebook {quote(notebook)}"

@@ -1,0 +1,150 @@
+"""``keepstate show``: all that is known of one snapshot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+
+from keepstate._base import table
+from keepstate._cli.answer import FAILED, FINE, Answer, sentence
+from keepstate._cli.arguments import MemberOption, NotebookOption, ProjectOption, StoreOption  # noqa: TC001 - typer reads them
+from keepstate._cli.columns import columns, facts
+from keepstate._cli.documents import snapshot_document
+from keepstate._cli.scope import Scope, one_snapshot
+from keepstate._snapshot import decode_cells, snapshot_of
+from keepstate.errors import IntegrityError, StoreError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from keepstate._model.manifest import Manifest
+    from keepstate._model.snapshot import Snapshot
+    from keepstate._repository import Repository
+
+    Cells = list[tuple[int | None, str]]
+
+
+def show(
+    id: Annotated[  # noqa: A002 - the command line calls it so
+        str,
+        typer.Argument(metavar="ID", help="Id of a snapshot, or a beginning that no other has."),
+    ],
+    store: StoreOption = None,
+    project: ProjectOption = None,
+    member: MemberOption = None,
+    notebook: NotebookOption = None,
+) -> Answer:
+    """Show one snapshot: its names, what was not kept and why, versions, and the cells that had run."""
+    scope = Scope(store, project, member, notebook)
+    repository = scope.open()
+    manifest = one_snapshot(scope.manifests(repository), id)
+    cells, trouble = _cells(repository, manifest)
+    return Answer(
+        document=_document(manifest, cells),
+        text=tuple(_text(manifest, cells)),
+        remarks=(trouble,) if trouble else (),
+        exit_code=FAILED if trouble else FINE,
+    )
+
+
+def _cells(repository: Repository, manifest: Manifest) -> tuple[Cells, str]:
+    """Give the cells that had run, and what is wrong with their record."""
+    if manifest.cells is None:
+        return [], ""
+    try:
+        return decode_cells(repository.read(manifest.cells, member=manifest.member)), ""
+    except (IntegrityError, StoreError, msgspec.DecodeError) as error:
+        return [], f"the record of the cells that had run cannot be read: {sentence(error)}"
+
+
+def _document(manifest: Manifest, cells: Cells) -> dict[str, object]:
+    return {
+        **snapshot_document(manifest),
+        "entries": {
+            name: {"type": entry.type, "logical_bytes": entry.logical_bytes, "kept_in": entry.kept_in}
+            for name, entry in sorted(manifest.names.items())
+        },
+        "pending": manifest.pending,
+        "tracked": manifest.tracked,
+        "track_all": manifest.track_all,
+        "restored_from": manifest.restored_from,
+        "host": manifest.host,
+        "threads": manifest.threads,
+        "versions": manifest.versions,
+        "cells": [{"number": number, "source": source} for number, source in cells],
+    }
+
+
+def _text(manifest: Manifest, cells: Cells) -> list[str | Table]:
+    blocks: list[str | Table] = [facts(_facts(manifest, snapshot_of(manifest))), "", *_names(manifest)]
+    if manifest.skipped:
+        blocks += ["", columns(["not kept", "why"], sorted(map(list, manifest.skipped.items())))]
+    if manifest.pending:
+        blocks += [
+            "",
+            columns(["carried", "why it was not there"], sorted(map(list, manifest.pending.items()))),
+        ]
+    if manifest.versions:
+        blocks += ["", columns(["library", "version"], sorted(map(list, manifest.versions.items())))]
+    if cells:
+        rows = [["" if number is None else str(number), _first_line(source)] for number, source in cells]
+        blocks += ["", columns(["cell", "first line"], rows)]
+    return blocks
+
+
+def _first_line(source: str) -> str:
+    return source.strip().partition("\n")[0]
+
+
+def _facts(manifest: Manifest, snapshot: Snapshot) -> list[tuple[str, str]]:
+    size = f"{table.size(snapshot.logical_bytes)}; {table.size(snapshot.written_bytes)} were written"
+    held = table.duration(snapshot.stall_seconds)
+    rows = [
+        ("snapshot", snapshot.id),
+        ("taken", f"{snapshot.created_at:%Y-%m-%d %H:%M:%S} UTC"),
+        ("project", manifest.project),
+        ("member", manifest.member),
+        ("notebook", manifest.notebook),
+        ("session", f"{snapshot.lineage}, its snapshot {snapshot.sequence}"),
+        ("reason", snapshot.reason),
+        ("consistency", _place(snapshot)),
+        ("note", snapshot.note),
+        ("size", size),
+        ("took", f"{table.duration(snapshot.seconds)}; the main thread was held {held}"),
+        ("durability", snapshot.durability),
+        ("strategy", snapshot.strategy),
+        ("began with", manifest.restored_from),
+        ("host", manifest.host),
+        ("other threads", ", ".join(manifest.threads)),
+    ]
+    return [(label, value) for label, value in rows if value]
+
+
+def _place(snapshot: Snapshot) -> str:
+    where = snapshot.where
+    if where is None:
+        return snapshot.consistency
+    cell = [] if where.cell is None else [f"cell [{where.cell}]"]
+    line = [] if where.line is None else [f"line {where.line}"]
+    return f"{snapshot.consistency}: inside {', '.join(cell + line) or 'a cell'}"
+
+
+def _names(manifest: Manifest) -> list[str | Table]:
+    carried = any(entry.kept_in for entry in manifest.names.values())
+    headings = ["name", "type", "size", *(["kept in"] if carried else [])]
+    rows = [
+        [name, entry.type, table.size(entry.logical_bytes), *([entry.kept_in] if carried else [])]
+        for name, entry in sorted(manifest.names.items())
+    ]
+    blocks: list[str | Table] = [columns(headings, rows, whole=("size", "kept in"))]
+    together: dict[bytes, list[str]] = {}
+    for name, entry in sorted(manifest.names.items()):
+        together.setdefault(entry.group, []).append(name)
+    blocks += [
+        f"{', '.join(names)} share objects: the size is that of all of them"
+        for names in together.values()
+        if len(names) > 1
+    ]
+    return blocks

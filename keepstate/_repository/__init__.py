@@ -1,0 +1,36 @@
+"""Bytes at rest: content-addressed chunks in packs, and one manifest for each snapshot.
+
+Knows bytes and ids, never Python objects. The format is described in FORMAT.md.
+"""
+
+from keepstate._repository.compression import load as load_compression
+from keepstate._repository.conflict import ConflictError
+from keepstate._repository.fingerprint import CHUNK_BYTES, Piece, fingerprint_pieces, fingerprint_stream
+from keepstate._repository.history import newest_first
+from keepstate._repository.lease import Lease
+from keepstate._repository.manifests import DamagedManifest
+from keepstate._repository.prune import PruneReport
+from keepstate._repository.repository import Repository
+from keepstate._repository.usage import ProjectUsage, Usage
+from keepstate._repository.verify import Problem, VerifyReport
+from keepstate._repository.writer import Commit, Writer
+
+__all__ = [
+    "CHUNK_BYTES",
+    "Commit",
+    "ConflictError",
+    "DamagedManifest",
+    "Lease",
+    "Piece",
+    "Problem",
+    "ProjectUsage",
+    "PruneReport",
+    "Repository",
+    "Usage",
+    "VerifyReport",
+    "Writer",
+    "fingerprint_pieces",
+    "fingerprint_stream",
+    "load_compression",
+    "newest_first",
+]

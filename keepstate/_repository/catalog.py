@@ -1,0 +1,190 @@
+"""Which chunks a member's packs hold, and where: learned from indexes and footers, kept in memory.
+
+A catalog never changes; :meth:`Catalog.refreshed` gives a new one. So a thread that reads, and a child
+forked at any instant, sees one whole catalog, without a lock. The ids point to integers, not objects, so
+that a hundred thousand chunks cost the user's garbage collector nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from keepstate._repository import index, pack
+from keepstate._repository.condemned import read_rounds
+from keepstate._repository.layout import MemberFolder, is_pack_name
+from keepstate.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from keepstate._base.disk import Disk
+
+
+class Location(NamedTuple):
+    """One copy of a chunk."""
+
+    pack_id: str
+    path: Path
+    entry: pack.Entry
+
+    @property
+    def folder_name(self) -> str:
+        """The folder of ``members`` that the pack is in."""
+        return self.path.parents[2].name
+
+
+@dataclass(frozen=True, slots=True)
+class PackInfo:
+    """What is known of one pack."""
+
+    footer: bytes
+    nbytes: int
+    covered: bool
+    """Whether an index holds the footer."""
+    damage: str = ""
+    """Why its own footer cannot be used; what is listed was found by scanning then."""
+
+    def entries(self) -> Iterator[pack.Entry]:
+        """All chunks of the pack, in order."""
+        count = len(self.footer) // pack.ENTRY_BYTES
+        return (pack.entry_at(self.footer, number) for number in range(count))
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The packs of one member at one moment."""
+
+    folder: MemberFolder
+    packs: Mapping[str, PackInfo] = field(default_factory=dict)
+    condemned: frozenset[str] = frozenset()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Pack id → why nothing of it can be used."""
+    suspects: frozenset[tuple[str, bytes]] = frozenset()
+    """Pack and chunk ids of copies that were found damaged: read last, and never relied on."""
+    _numbers: tuple[str, ...] = ()
+    _where: Mapping[bytes, int] = field(default_factory=dict)
+    _copies: Mapping[bytes, tuple[int, ...]] = field(default_factory=dict)
+
+    def locate(self, chunk_id: bytes) -> Iterator[Location]:
+        """Every copy of a chunk, the most trusted first."""
+        first = self._where.get(chunk_id)
+        if first is None:
+            return
+        found = [self._location(at) for at in (first, *self._copies.get(chunk_id, ()))]
+        yield from sorted(found, key=lambda each: (self._is_suspect(each), each.pack_id in self.condemned))
+
+    def has(self, chunk_id: bytes) -> bool:
+        """Say whether a writer may rely on a chunk: not on a condemned pack, nor on a damaged copy."""
+        if not self.condemned and not self.suspects:
+            return chunk_id in self._where
+        return any(
+            each.pack_id not in self.condemned and not self._is_suspect(each)
+            for each in self.locate(chunk_id)
+        )
+
+    def _is_suspect(self, location: Location) -> bool:
+        return bool(self.suspects) and (location.pack_id, location.entry.id) in self.suspects
+
+    def plain_length(self, chunk_id: bytes) -> int | None:
+        """Length of a chunk as its pack says; ``None`` for one that is not there."""
+        at = self._where.get(chunk_id)
+        return None if at is None else self._location(at).entry.plain
+
+    def _location(self, at: int) -> Location:
+        pack_id = self._numbers[at // pack.MOST_ENTRIES]
+        entry = pack.entry_at(self.packs[pack_id].footer, at % pack.MOST_ENTRIES)
+        return Location(pack_id, self.folder.pack(pack_id), entry)
+
+    def refreshed(self, disk: Disk, *, trust_indexes: bool = True) -> Catalog:
+        """Look at the store again.
+
+        Condemned packs are read before the packs are listed: one that is condemned, deleted and forgotten in
+        between is then missing in the list, and never taken for one that may be relied on.
+
+        Args:
+            disk: Where to look.
+            trust_indexes: Whether footers may come from an index instead of the packs themselves.
+        """
+        condemned = frozenset(pack_id for each in read_rounds(disk, self.folder) for pack_id in each.packs)
+        sizes = _list_packs(disk, self.folder)
+        same = sizes == {pack_id: info.nbytes for pack_id, info in self.packs.items()}
+        if same and condemned == self.condemned and not self.unreadable and trust_indexes:
+            return self
+        kept = {
+            pack_id: info
+            for pack_id, info in self.packs.items()
+            if sizes.get(pack_id) == info.nbytes and trust_indexes and not info.damage
+        }
+        wanted = {pack_id: size for pack_id, size in sizes.items() if pack_id not in kept}
+        added = _from_indexes(disk, self.folder, wanted) if trust_indexes and len(wanted) > 1 else {}
+        unreadable = dict(_read_packs(self.folder, wanted, added))
+        base = self if len(kept) == len(self.packs) else Catalog(self.folder, suspects=self.suspects)
+        if base is not self:
+            added = {**kept, **added}
+        return replace(base._with(added), condemned=condemned, unreadable=unreadable)
+
+    def marked(self, pack_id: str, chunk_id: bytes) -> Catalog:
+        """Give the same catalog, with one copy no longer trusted."""
+        return replace(self, suspects=self.suspects | {(pack_id, chunk_id)})
+
+    def covered(self, pack_ids: Iterable[str]) -> Catalog:
+        """Give the same catalog, in which an index holds the footers of these packs."""
+        found = {pack_id: replace(self.packs[pack_id], covered=True) for pack_id in pack_ids}
+        return replace(self, packs={**self.packs, **found})
+
+    def _with(self, added: Mapping[str, PackInfo]) -> Catalog:
+        if not added:
+            return self
+        where, copies = dict(self._where), dict(self._copies)
+        for number, pack_id in enumerate(added, len(self._numbers)):
+            first = number * pack.MOST_ENTRIES
+            for at, chunk_id in enumerate(pack.ids_of(added[pack_id].footer), first):
+                if where.setdefault(chunk_id, at) != at:
+                    copies[chunk_id] = (*copies.get(chunk_id, ()), at)
+        return replace(
+            self,
+            packs={**self.packs, **added},
+            _numbers=(*self._numbers, *added),
+            _where=where,
+            _copies=copies,
+        )
+
+
+def _list_packs(disk: Disk, folder: MemberFolder) -> dict[str, int]:
+    return {
+        entry.name.removesuffix(".pack"): entry.bytes
+        for shelf in disk.entries(folder.packs)
+        if shelf.is_directory
+        for entry in disk.entries(folder.packs / shelf.name)
+        if is_pack_name(entry.name) and entry.name.startswith(shelf.name)
+    }
+
+
+def _from_indexes(disk: Disk, folder: MemberFolder, wanted: Mapping[str, int]) -> dict[str, PackInfo]:
+    found: dict[str, PackInfo] = {}
+    for name in reversed(index.index_names(disk, folder)):
+        if len(found) == len(wanted):
+            break
+        for pack_id, (footer, size) in index.read_index(disk, folder.index / name).items():
+            if wanted.get(pack_id) == size:
+                found[pack_id] = PackInfo(footer, size, covered=True)
+    return found
+
+
+def _read_packs(
+    folder: MemberFolder, wanted: Mapping[str, int], kept: dict[str, PackInfo]
+) -> Iterator[tuple[str, str]]:
+    """Add the packs that no index covers to *kept*; give those that cannot be read at all."""
+    for pack_id in sorted(set(wanted) - set(kept)):
+        path = folder.pack(pack_id)
+        try:
+            footer, size = pack.read_footer(path, pack_id=pack_id)
+            kept[pack_id] = PackInfo(footer, size, covered=False)
+        except FileNotFoundError:
+            continue  # prune has deleted it since the listing
+        except IntegrityError as error:
+            kept[pack_id] = PackInfo(pack.scan(path), wanted[pack_id], covered=False, damage=str(error))
+        except OSError as error:
+            yield pack_id, str(error)

@@ -1,0 +1,293 @@
+"""The only deleter: superseded manifests first, then the packs that nothing needs any more.
+
+Safe beside writers, which never wait for it: packs are condemned in public, the writers that may not have
+seen that are waited for, the manifests are read again, and only then are packs deleted. Safe against a
+power cut at every line: what is deleted is needed by nothing that is still there. The proof is in FORMAT.md
+§7.
+Source: two-phase deletion of restic and kopia.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from keepstate._repository import index
+from keepstate._repository.condemned import Round, read_rounds, remove_round, write_round
+from keepstate._repository.conflict import ConflictError
+from keepstate._repository.garbage import plan_garbage, still_needed
+from keepstate._repository.lease import HOLD_SECONDS, LIMIT_SECONDS, drop_lease, leases, take_lease
+from keepstate._repository.manifests import ManifestFolder
+from keepstate._repository.reach import Reach
+from keepstate._repository.reader import ChunkReader
+from keepstate._repository.repack import copy_chunks
+from keepstate._repository.retention import kept_with_reason
+from keepstate.errors import FormatError, IntegrityError, StoreError, StoreFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+    from keepstate._base.clock import Clock
+    from keepstate._base.disk import Disk
+    from keepstate._model.manifest import Manifest
+    from keepstate._repository.catalog import Catalog, Location
+    from keepstate._repository.layout import MemberFolder
+    from keepstate._repository.lease import Held, Lease
+
+
+@dataclass(slots=True)
+class PruneReport:
+    """What was deleted, what stays, and what has to wait."""
+
+    removed: list[str] = field(default_factory=list)
+    """Ids of the snapshots that are gone."""
+    kept: dict[str, str] = field(default_factory=dict)
+    """Snapshot id → why it stays."""
+    deleted_packs: int = 0
+    repacked_packs: int = 0
+    waiting_packs: int = 0
+    """Condemned, and to be deleted by a later prune."""
+    waiting_for: list[str] = field(default_factory=list)
+    """Why they wait, in sentences."""
+    freed_bytes: int = 0
+    """Bytes of deleted packs less those that were written anew."""
+    damage: list[str] = field(default_factory=list)
+    """What could not be followed in kept snapshots; run verify."""
+    remarks: list[str] = field(default_factory=list)
+    """What else there is to say, in sentences."""
+
+
+class Pruner:
+    """One prune of one member's folder."""
+
+    def __init__(
+        self,
+        *,
+        disk: Disk,
+        clock: Clock,
+        folder: MemberFolder,
+        catalog: Catalog,
+        keep_last: int,
+        project: str | None,
+        keep: Collection[str],
+        grace_seconds: float,
+        drop_damaged: bool,
+        report: PruneReport,
+    ) -> None:
+        self._disk = disk
+        self._clock = clock
+        self._folder = folder
+        self._catalog = catalog
+        self._keep_last = keep_last
+        self._project = project
+        self._keep = keep
+        self._grace_seconds = grace_seconds
+        self._drop_damaged = drop_damaged
+        self._report = report
+        self._temporaries = 0
+        self._lease: Lease | None = None
+        self._began = (clock.monotonic(), clock.utc_now())
+        self._waiting: dict[str, tuple[int, str]] = {}
+        self._damage: set[str] = set()
+
+    def run(self) -> None:
+        """Do all steps; the lease is dropped whatever happens."""
+        self._lease = take_lease(self._disk, self._folder, purpose="prune", clock=self._clock)
+        try:
+            self._sweep()
+            self._remove_manifests()
+            self._prune_packs()
+            self._renew_index()
+            self._report.waiting_packs += sum(count for count, _ in self._waiting.values())
+            self._report.waiting_for += [why for _, why in self._waiting.values()]
+            self._report.damage += sorted(self._damage)
+        finally:
+            self._clean_own_temporaries()
+            drop_lease(self._disk, self._folder, self._lease)
+
+    # What the dead have left
+
+    def _sweep(self) -> None:
+        # Temporaries are listed before leases: one that has no lease by then has no living owner.
+        temporaries = [entry.name for entry in self._disk.entries(self._folder.temporary)]
+        held = self._leases()
+        if any(each.is_alive and each.purpose == "prune" for each in held):
+            raise ConflictError("another prune of this member is running: try again later")
+        alive = {each.id for each in held if each.is_alive} | {self._own_id}
+        for name in temporaries:
+            if name.partition("-")[0] not in alive:
+                self._disk.remove(self._folder.temporary / name)
+        for each in held:
+            if not each.is_alive:
+                self._disk.remove(each.path)
+
+    def _leases(self) -> list[Held]:
+        """Leases of others."""
+        found = leases(self._disk, self._folder, clock=self._clock, limit_seconds=LIMIT_SECONDS)
+        return [each for each in found if each.id != self._own_id]
+
+    @property
+    def _own_id(self) -> str:
+        return "" if self._lease is None else self._lease.id
+
+    # Snapshots
+
+    def _manifests(self) -> list[Manifest]:
+        """Read every manifest anew.
+
+        Raises:
+            StoreError, FormatError, IntegrityError: One cannot be read, so what it needs is not known.
+        """
+        sound, damaged = ManifestFolder(self._disk, self._folder).read()
+        for each in damaged:
+            if each.transient:
+                raise StoreError(f"cannot prune: {each.path} cannot be read now ({each.why})")
+            if each.newer:
+                raise FormatError(f"cannot prune: {each.path} is of a newer format: upgrade keepstate")
+            if not self._drop_damaged:
+                raise IntegrityError(f"cannot prune: {each.path}: {each.why}; drop_damaged=True removes it")
+            self._remove([each.path])
+        return sound
+
+    def _remove_manifests(self) -> None:
+        manifests = self._manifests()
+        kept = kept_with_reason(manifests, keep_last=self._keep_last, also=self._keep)
+        self._report.kept.update(kept)
+        gone = [
+            manifest
+            for manifest in manifests
+            if manifest.id not in kept and self._project in (None, manifest.project)
+        ]
+        self._remove([self._folder.manifest(manifest) for manifest in gone])
+        self._report.removed += [manifest.id for manifest in gone]
+
+    def _remove(self, paths: Iterable[Path]) -> None:
+        """Remove files and return when a power cut cannot bring them back."""
+        folders = set()
+        for path in paths:
+            self._disk.remove(path)
+            folders.add(path.parent)
+        for each in sorted(folders):
+            self._disk.sync_directory(each)
+
+    # Packs
+
+    def _look(self) -> set[bytes]:
+        """Read manifests, then packs, anew; give the chunks that are needed."""
+        manifests = self._manifests()
+        self._catalog = self._catalog.refreshed(self._disk)
+        for pack_id, why in self._catalog.unreadable.items():
+            raise StoreError(f"cannot prune: pack {pack_id} cannot be read now ({why})")
+        reader = ChunkReader(self._catalog.locate, self._catalog.plain_length)
+        needed, damage = Reach(reader).chunks(manifests)
+        self._damage = damage
+        return needed
+
+    def _prune_packs(self) -> None:
+        # What is dead goes first, so that there is space for what is copied.
+        needed = self._look()
+        plan = plan_garbage(self._catalog, needed)
+        self._condemn(plan.dead)
+        self._delete_condemned()
+        if plan.repack:
+            self._condemn(self._repack(plan.repack))
+            self._delete_condemned()
+
+    def _condemn(self, packs: Collection[str]) -> None:
+        if packs:
+            now = self._clock.utc_now().isoformat()
+            self._write_round(Round(id=os.urandom(16).hex(), packs=sorted(packs), condemned_at=now))
+
+    def _repack(self, wanted: dict[str, list[Location]]) -> set[str]:
+        try:
+            packers, done = copy_chunks(
+                wanted, disk=self._disk, folder=self._folder, temporary=self._temporary
+            )
+        except StoreFullError:
+            self._report.remarks.append("there is no space to repack what is mostly dead")
+            return set()
+        self._report.repacked_packs += len(done)
+        self._report.freed_bytes -= sum(packer.nbytes for packer in packers)
+        return done
+
+    def _write_round(self, found: Round) -> None:
+        write_round(self._disk, self._folder, found, temporary=self._temporary())
+
+    def _temporary(self) -> Path:
+        self._temporaries += 1
+        return self._folder.temporary / f"{self._own_id}-{self._temporaries}.tmp"
+
+    def _delete_condemned(self) -> None:
+        # The rounds are published by now. A writer whose lease is not here will see them.
+        self._waiting.clear()
+        alive = {each.id: each for each in self._leases() if each.is_alive}
+        ready: list[Round] = []
+        for found in read_rounds(self._disk, self._folder):
+            blocking = sorted(alive if found.waits_for is None else alive.keys() & set(found.waits_for))
+            if blocking and found.waits_for is None:
+                self._write_round(msgspec.structs.replace(found, waits_for=blocking))
+            if blocking:
+                self._waiting[found.id] = len(found.packs), self._who(alive[blocking[0]])
+            elif self._age(found) < self._grace_seconds:
+                self._waiting[found.id] = len(found.packs), "they were condemned only lately"
+            else:
+                ready.append(found)
+        if ready:
+            self._delete(ready)
+
+    def _who(self, held: Held) -> str:
+        if held.lease is None:
+            return f"a save that began before is under way ({held.path.name})"
+        holder = held.lease
+        return f"a save that began before is under way on {holder.place.host} as process {holder.pid}"
+
+    def _age(self, found: Round) -> float:
+        try:
+            began = datetime.fromisoformat(found.condemned_at)
+            return (self._clock.utc_now() - began).total_seconds()
+        except (ValueError, TypeError) as error:
+            raise IntegrityError(f"the list of condemned packs {found.id} is damaged: remove it") from error
+
+    def _delete(self, ready: list[Round]) -> None:
+        needed = self._look()  # after the leases: a writer that is gone has its manifest there
+        wanted = {pack_id for found in ready for pack_id in found.packs} & set(self._catalog.packs)
+        gone = [own for own in sorted(wanted) if not still_needed(self._catalog, own, needed)]
+        self._check_own_lease()
+        self._remove([self._folder.pack(own) for own in gone])
+        self._report.deleted_packs += len(gone)
+        self._report.freed_bytes += sum(self._catalog.packs[own].nbytes for own in gone)
+        for found in ready:
+            remove_round(self._disk, self._folder, found)  # those that are still needed are free again
+
+    def _check_own_lease(self) -> None:
+        """Refuse to delete if others may take this prune for dead."""
+        passed = max(
+            self._clock.monotonic() - self._began[0],
+            (self._clock.utc_now() - self._began[1]).total_seconds(),
+        )
+        names = {entry.name.partition(".")[0] for entry in self._disk.entries(self._folder.leases)}
+        if passed > HOLD_SECONDS or self._own_id not in names:
+            raise ConflictError("this prune took so long that its lease no longer counts: try again")
+
+    # Leftovers of this prune
+
+    def _renew_index(self) -> None:
+        names = index.index_names(self._disk, self._folder)
+        self._catalog = self._catalog.refreshed(self._disk)
+        packs = {
+            own: (info.footer, info.nbytes) for own, info in self._catalog.packs.items() if not info.damage
+        }
+        uncovered = sum(not info.covered for info in self._catalog.packs.values())
+        if not self._report.deleted_packs or (not names and uncovered <= index.UNCOVERED_PACKS):
+            return
+        index.write_index(self._disk, self._folder, packs, temporary=self._temporary())
+        self._remove([self._folder.index / name for name in names])
+
+    def _clean_own_temporaries(self) -> None:
+        for number in range(1, self._temporaries + 1):
+            self._disk.remove(self._folder.temporary / f"{self._own_id}-{number}.tmp")

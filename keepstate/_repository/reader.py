@@ -1,0 +1,253 @@
+"""Read chunks back, each checked against its id before anyone sees it.
+
+Knows packs and catalogs, not what the bytes mean. If one copy of a chunk is damaged or gone, the next one
+is tried; an error says why the first failed. Nothing stays open from one call to the next.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from keepstate._base.disk import translate
+from keepstate._repository import chunk, compression, pack
+from keepstate._repository.chunk_list import expand, ref_of_list
+from keepstate.errors import IntegrityError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from keepstate._model.manifest import PartRecord, Ref
+    from keepstate._repository.catalog import Location
+
+    Locate = Callable[[bytes], Iterable[Location]]
+
+
+class OpenPacks:
+    """Keeps the pack that was read last open while a part is read."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._descriptor = -1
+
+    def descriptor(self, path: Path) -> int:
+        """Give a descriptor of the pack at *path*."""
+        if path != self._path:
+            self.close()
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._path = path
+        return self._descriptor
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if self._path is not None:
+            self._path = None
+            os.close(self._descriptor)
+
+
+@contextmanager
+def open_packs() -> Iterator[OpenPacks]:
+    """Give packs that are closed at the end."""
+    packs = OpenPacks()
+    try:
+        yield packs
+    finally:
+        packs.close()
+
+
+def read_copy(location: Location, target: memoryview, *, packs: OpenPacks) -> None:
+    """Fill *target* from one copy.
+
+    Raises:
+        IntegrityError: It is damaged, or its pack is gone.
+        StoreError: The store could not be read.
+    """
+    entry = location.entry
+    if entry.plain != target.nbytes:
+        raise IntegrityError(f"chunk {entry.id.hex()[:12]} has another length than what refers to it")
+    try:
+        descriptor = packs.descriptor(location.path)
+        raw = pack.read_at(descriptor, entry.offset, chunk.HEADER_BYTES)
+        header = chunk.decode_header(raw)
+        if header[:4] != (entry.id, entry.compression, entry.plain, entry.stored):
+            raise IntegrityError(f"chunk {entry.id.hex()[:12]} is not where its pack says")
+        at = entry.offset + chunk.HEADER_BYTES
+        if entry.compression == compression.NONE:
+            _read_straight(descriptor, at, target)
+            if chunk.chunk_id(target) != entry.id:
+                raise IntegrityError(f"chunk {entry.id.hex()[:12]} is damaged")
+        else:
+            chunk.open_chunk(header, pack.read_at(descriptor, at, entry.stored), target)
+    except FileNotFoundError as error:
+        raise IntegrityError(f"pack {location.pack_id[:12]} is gone") from error
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise translate(error, location.path) from error
+
+
+def _read_straight(descriptor: int, at: int, target: memoryview) -> None:
+    done = 0
+    while done < target.nbytes:
+        count = os.preadv(descriptor, [target[done:]], at + done)
+        if count == 0:
+            raise IntegrityError("a file ends too early")
+        done += count
+
+
+class ChunkReader:
+    """Reads chunks, refs and parts of one place.
+
+    Args:
+        locate: Gives the copies of a chunk.
+        plain_length: Gives the length of a chunk, ``None`` if it is not there.
+        refresh: Looks at the place again: prune moves chunks from pack to pack.
+        on_damage: Told of each copy that is damaged.
+    """
+
+    def __init__(
+        self,
+        locate: Locate,
+        plain_length: Callable[[bytes], int | None],
+        *,
+        refresh: Callable[[], None] | None = None,
+        on_damage: Callable[[Location], None] | None = None,
+    ) -> None:
+        self._locate = locate
+        self._plain_length = plain_length
+        self._refresh = refresh
+        self._on_damage = on_damage
+
+    def length(self, own_id: bytes) -> int:
+        """Give the length of a chunk as its pack says."""
+        length = self._plain_length(own_id)
+        if length is None and self._refresh is not None:
+            self._refresh()
+            length = self._plain_length(own_id)
+        if length is None:
+            raise IntegrityError(f"chunk {own_id.hex()[:12]} is not in the repository")
+        return length
+
+    def chunk(self, own_id: bytes) -> bytes:
+        """Give the bytes of one chunk."""
+        target = bytearray(self.length(own_id))
+        with open_packs() as packs:
+            why = self._try_copies(own_id, memoryview(target), packs)
+            if why is not None and self._refresh is not None:
+                self._refresh()
+                target = bytearray(self.length(own_id))  # an index may have told another
+                why = self._try_copies(own_id, memoryview(target), packs)
+        if why is not None:
+            raise why
+        return bytes(target)
+
+    def record(self, own_id: bytes) -> bytes:
+        """Give the bytes that an id stands for: of the chunk, or of all that it lists."""
+        raw = self.chunk(own_id)
+        ref = ref_of_list(raw, own_id)
+        return raw if ref is None else self.read(ref)
+
+    def part(self, record: PartRecord) -> StoredPart:
+        """Give a reader of a part; that all its chunks are there is checked here."""
+        return StoredPart(self, self.leaves(record.ref), record)
+
+    def read(self, ref: Ref) -> bytes:
+        """Give all bytes of a ref."""
+        leaves = self.leaves(ref)
+        try:
+            target = bytearray(ref.length)
+        except MemoryError as error:
+            raise StoreError(f"{ref.length} bytes do not fit into memory") from error
+        self.fill(leaves, memoryview(target))
+        return bytes(target)
+
+    def leaves(self, ref: Ref) -> list[tuple[bytes, int]]:
+        """Give id and length of the chunks of a ref, none of which is missing.
+
+        Raises:
+            IntegrityError: One is missing or has another length; nothing should be allocated then.
+        """
+        leaves = expand(ref, self.chunk).leaves
+        wrong = [own_id for own_id, length in leaves if self._plain_length(own_id) != length]
+        if wrong and self._refresh is not None:
+            self._refresh()
+            wrong = [own_id for own_id, length in leaves if self._plain_length(own_id) != length]
+        if wrong:
+            raise IntegrityError(
+                f"chunk {wrong[0].hex()[:12]} is missing, or its length is not what it must be"
+            )
+        return leaves
+
+    def fill(self, leaves: Iterable[tuple[bytes, int]], target: memoryview) -> None:
+        """Read *leaves* one after another into *target*."""
+        at = 0
+        with open_packs() as packs:
+            for own_id, length in leaves:
+                piece = target[at : at + length]
+                self._read_into(own_id, piece, packs)
+                at += length
+
+    def _read_into(self, own_id: bytes, target: memoryview, packs: OpenPacks) -> None:
+        """Fill *target*, whose length is that of the chunk, from the first copy that is sound.
+
+        Raises:
+            IntegrityError: No copy is; *target* holds nothing of use then.
+            StoreError: The store could not be read.
+        """
+        why = self._try_copies(own_id, target, packs)
+        if why is not None and self._refresh is not None:
+            self._refresh()
+            why = self._try_copies(own_id, target, packs)
+        if why is not None:
+            raise why
+
+    def _try_copies(self, own_id: bytes, target: memoryview, packs: OpenPacks) -> Exception | None:
+        why: Exception | None = None
+        for location in self._locate(own_id):
+            try:
+                read_copy(location, target, packs=packs)
+            except (IntegrityError, StoreError) as error:
+                why = why or error
+                if self._on_damage is not None:
+                    self._on_damage(location)
+            else:
+                return None
+        return why or IntegrityError(f"chunk {own_id.hex()[:12]} is not in the repository")
+
+
+class StoredPart:
+    """The bytes of a stored part, checked against their ids as they are read."""
+
+    __slots__ = ("_leaves", "_reader", "_record")
+
+    def __init__(self, reader: ChunkReader, leaves: list[tuple[bytes, int]], record: PartRecord) -> None:
+        self._reader = reader
+        self._leaves = leaves
+        self._record = record
+
+    @property
+    def nbytes(self) -> int:
+        """Length of the part."""
+        return self._record.ref.length
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes per element."""
+        return self._record.itemsize
+
+    @property
+    def writable(self) -> bool:
+        """Whether the memory must accept writes."""
+        return self._record.writable
+
+    def read_into(self, memory: memoryview) -> None:
+        """Fill *memory*, which has :attr:`nbytes` bytes, format ``B``, and accepts writes.
+
+        Raises:
+            IntegrityError: The bytes are damaged; *memory* holds nothing of use then.
+        """
+        if memory.readonly or memory.nbytes != self.nbytes:
+            raise ValueError("the memory for a part must be writable and as long as the part")
+        self._reader.fill(self._leaves, memory.cast("B") if memory.format != "B" else memory)

@@ -1,0 +1,99 @@
+"""Copy needed chunks out of packs that are about to go, as they are stored, into new packs.
+
+Every chunk is checked before it is copied, and the new packs are read back before they get their names.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from keepstate._base.disk import make_directories, sync_upwards, translate
+from keepstate._repository import chunk, pack
+from keepstate._repository.packer import Packer
+from keepstate._repository.reader import open_packs, read_copy
+from keepstate._repository.verify import check_pack
+from keepstate.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from keepstate._base.disk import Disk
+    from keepstate._repository.catalog import Location
+    from keepstate._repository.layout import MemberFolder
+
+
+def copy_chunks(
+    wanted: Mapping[str, Sequence[Location]],
+    *,
+    disk: Disk,
+    folder: MemberFolder,
+    temporary: Callable[[], Path],
+) -> tuple[list[Packer], set[str]]:
+    """Copy the chunks of every pack, all or none, and publish the new packs.
+
+    Args:
+        wanted: Pack id → what is to be copied out of it.
+        disk: Where the operations go.
+        folder: Of the member.
+        temporary: Gives names that nobody else uses.
+
+    Returns:
+        The new packs, and the ids of those out of which everything was copied. One with a damaged chunk
+        stays as it is.
+
+    Raises:
+        StoreError: The disk failed; nothing that was there has changed.
+    """
+    packers: list[Packer] = []
+    done: set[str] = set()
+    try:
+        for pack_id, locations in wanted.items():
+            try:
+                stored = [_stored_bytes(location) for location in locations]
+            except IntegrityError:
+                continue
+            for location, each in zip(locations, stored, strict=True):
+                _room(packers, disk, temporary).add(*_facts(location), each)
+            done.add(pack_id)
+        for packer in packers:
+            if not packer.is_finished:
+                packer.finish()
+            check_pack(packer.path, pack_id=packer.pack_id)
+            _publish(packer, disk, folder)
+    finally:
+        for packer in packers:
+            packer.close()
+    return packers, done
+
+
+def _room(packers: list[Packer], disk: Disk, temporary: Callable[[], Path]) -> Packer:
+    if packers and packers[-1].is_full and not packers[-1].is_finished:
+        packers[-1].finish()
+    if not packers or packers[-1].is_finished:
+        packers.append(Packer(disk, temporary(), pack_id=os.urandom(16).hex()))
+    return packers[-1]
+
+
+def _facts(location: Location) -> tuple[bytes, int, int]:
+    return location.entry.id, location.entry.compression, location.entry.plain
+
+
+def _stored_bytes(location: Location) -> bytes:
+    target = memoryview(bytearray(location.entry.plain))
+    with open_packs() as packs:
+        read_copy(location, target, packs=packs)
+        descriptor = packs.descriptor(location.path)
+        at = location.entry.offset + chunk.HEADER_BYTES
+        return pack.read_at(descriptor, at, location.entry.stored)
+
+
+def _publish(packer: Packer, disk: Disk, folder: MemberFolder) -> None:
+    path = folder.pack(packer.pack_id)
+    try:
+        make_directories(disk, path.parent)
+        disk.publish(packer.path, path)
+        sync_upwards(disk, [path.parent], top=folder.store)
+    except OSError as error:
+        raise translate(error, path) from error

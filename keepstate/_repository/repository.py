@@ -1,0 +1,354 @@
+"""A store as one object: open or create it, list its snapshots, read, write, verify, prune.
+
+Knows bytes and ids, never Python objects. Holds no lock and no open file between calls, so that it can be
+used in a child that was forked at any instant. Layout and order of writes: FORMAT.md.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from keepstate._base.clock import SYSTEM_CLOCK, Clock
+from keepstate._base.disk import SYSTEM_DISK, Disk, translating
+from keepstate._repository.catalog import Catalog, Location
+from keepstate._repository.history import newest_first
+from keepstate._repository.layout import MemberFolder, decode_name, encode_name, member_folder
+from keepstate._repository.lease import LIMIT_SECONDS, Held, Lease, drop_lease, leases, take_lease
+from keepstate._repository.manifests import DamagedManifest, ManifestFolder
+from keepstate._repository.marker import make_store, read_marker
+from keepstate._repository.prune import Pruner, PruneReport
+from keepstate._repository.reach import decode_group
+from keepstate._repository.reader import ChunkReader, StoredPart
+from keepstate._repository.usage import Usage, usage_of_member
+from keepstate._repository.verify import VerifyReport, verify_member
+from keepstate._repository.writer import Writer
+from keepstate.errors import InvalidInputError, KeepstateError, NotFoundError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+    from typing import Self
+
+    from keepstate._model.manifest import GroupRecord, Manifest, PartRecord, Ref
+
+
+class Repository:
+    """All snapshots in one store. Made by :meth:`open`."""
+
+    def __init__(self, path: Path, store_id: str, disk: Disk, clock: Clock) -> None:
+        self.path = path
+        self.store_id = store_id
+        """Random, given when the store was made."""
+        self._disk = disk
+        self._clock = clock
+        self._catalogs: dict[str, Catalog] = {}
+        self._manifests: dict[str, ManifestFolder] = {}
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool, disk: Disk = SYSTEM_DISK, clock: Clock = SYSTEM_CLOCK) -> Self:
+        """Open the store at *path*.
+
+        Args:
+            path: A directory.
+            create: Whether to make a store where there is none; then it must be writable as well.
+            disk: Where writes go.
+            clock: For the age of leases.
+
+        Raises:
+            NotAStoreError: It is a file, or a folder that holds something else.
+            StoreError: It is not there, cannot be read, or (with *create*) cannot be written.
+            FormatError: A newer version has written it.
+        """
+        with translating(path):
+            marker = read_marker(path, disk)
+            if marker is None:
+                if not create:
+                    raise StoreError(f"there is no store at {path}")
+                marker = make_store(path, disk)
+            elif create and not os.access(path, os.W_OK):
+                raise StoreError(f"the store at {path} cannot be written")
+        return cls(path, marker.store, disk, clock)
+
+    # Snapshots
+
+    def manifests(
+        self, *, project: str | None = None, member: str | None = None, notebook: str | None = None
+    ) -> list[Manifest]:
+        """Every readable manifest that fits, newest first; see :meth:`damaged_manifests` for the others."""
+        found: list[Manifest] = []
+        for folder in self._folders(member):
+            found += self._manifest_folder(folder).read(project=project, notebook=notebook)[0]
+        return newest_first(
+            manifest
+            for manifest in found
+            if project in (None, manifest.project) and notebook in (None, manifest.notebook)
+        )
+
+    def damaged_manifests(
+        self, *, project: str | None = None, member: str | None = None, notebook: str | None = None
+    ) -> list[DamagedManifest]:
+        """Files that should be manifests and cannot be used, each with the reason."""
+        found: list[DamagedManifest] = []
+        for folder in self._folders(member):
+            found += self._manifest_folder(folder).read(project=project, notebook=notebook)[1]
+        return found
+
+    def manifest(self, snapshot_id: str) -> Manifest:
+        """Give the manifest of this full id.
+
+        Raises:
+            NotFoundError: There is none that can be read.
+        """
+        for manifest in self.manifests():
+            if manifest.id == snapshot_id:
+                return manifest
+        raise NotFoundError(f"there is no snapshot {snapshot_id}")
+
+    def members(self) -> list[str]:
+        """Names of all who have written here, sorted."""
+        return sorted(self._name(folder) for folder in self._folders(None))
+
+    # Reading
+
+    def group(self, record_id: bytes, *, member: str | None = None) -> GroupRecord:
+        """Give the record of a group, checked against its id.
+
+        Args:
+            record_id: From a manifest or another record.
+            member: Whose packs to look into; ``None``: any copy will do, since the id says what it must be.
+
+        Raises:
+            IntegrityError: It is missing or damaged.
+        """
+        return decode_group(self._reader(member).record(record_id))
+
+    def read(self, ref: Ref, *, member: str | None = None) -> bytes:
+        """Give all bytes of a ref, each chunk checked against its id.
+
+        Raises:
+            IntegrityError: Something is missing or damaged.
+        """
+        return self._reader(member).read(ref)
+
+    def part(self, record: PartRecord, *, member: str | None = None) -> StoredPart:
+        """Give a reader of a part; that all its chunks are there is checked here, their bytes when read.
+
+        Raises:
+            IntegrityError: A chunk is missing.
+        """
+        return self._reader(member).part(record)
+
+    def refresh(self) -> None:
+        """Learn which packs others have added or deleted."""
+        for name in list(self._catalogs):
+            self._refreshed(MemberFolder(self.path / "members" / name))
+
+    def _reader(self, member: str | None) -> ChunkReader:
+        def locate(chunk_id: bytes) -> Iterator[Location]:
+            for folder in self._folders(member):
+                yield from self._catalog(folder).locate(chunk_id)
+
+        def plain_length(chunk_id: bytes) -> int | None:
+            return next((location.entry.plain for location in locate(chunk_id)), None)
+
+        def refresh() -> None:
+            for folder in self._folders(member):
+                self._refreshed(folder, trust_indexes=False)
+
+        return ChunkReader(locate, plain_length, refresh=refresh, on_damage=self._mark)
+
+    def _mark(self, location: Location) -> None:
+        """Remember a damaged copy: the next save writes that chunk again if it still has it."""
+        folder = MemberFolder(self.path / "members" / location.folder_name)
+        marked = self._catalog(folder).marked(location.pack_id, location.entry.id)
+        self._catalogs[location.folder_name] = marked
+
+    # Writing
+
+    def writer(self, member: str, *, project: str = "", notebook: str = "", lineage: str = "") -> Writer:
+        """Begin a save of *member*.
+
+        Args:
+            member: Whose folder is written.
+            project: Of the coming snapshot; lets others see that it is under way.
+            notebook: Likewise.
+            lineage: Likewise.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        folder = member_folder(self.path, member)
+        lease = take_lease(
+            self._disk,
+            folder,
+            purpose="write",
+            clock=self._clock,
+            project=project,
+            notebook=notebook,
+            lineage=lineage,
+        )
+        try:
+            catalog = self._refreshed(folder)
+        except KeepstateError:
+            drop_lease(self._disk, folder, lease)
+            raise
+        return Writer(
+            disk=self._disk,
+            clock=self._clock,
+            member=member,
+            lease=lease,
+            catalog=catalog,
+            on_packs=lambda newer: self._catalogs.__setitem__(folder.root.name, newer),
+        )
+
+    def saving(self, *, project: str, member: str, notebook: str) -> list[Lease]:
+        """Saves of this notebook that are under way, also of a kernel that is dead by now."""
+        return [
+            held.lease
+            for held in self.leases(member)
+            if held.is_alive
+            and held.lease is not None
+            and held.lease.purpose == "write"
+            and (held.lease.project, held.lease.notebook) == (project, notebook)
+        ]
+
+    def leases(self, member: str) -> list[Held]:
+        """Everyone who writes to or prunes the folder of *member*."""
+        folder = member_folder(self.path, member)
+        with translating(folder.leases):
+            return leases(self._disk, folder, clock=self._clock, limit_seconds=LIMIT_SECONDS)
+
+    # Upkeep
+
+    def verify(
+        self,
+        *,
+        deep: bool,
+        member: str | None = None,
+        project: str | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> VerifyReport:
+        """Prove that what was kept is still there.
+
+        Args:
+            deep: Read and hash every byte, instead of the structure alone.
+            member: Whose folder; ``None``: all.
+            project: Whose snapshots; ``None``: all. Packs are shared by the projects of a member.
+            on_progress: Called with the bytes of packs that are behind and that there are.
+        """
+        began = self._clock.monotonic()
+        report = VerifyReport(deep=deep)
+        for folder in self._folders(member):
+            sound, damaged = ManifestFolder(self._disk, folder).read(project=project)
+            catalog = self._fresh_catalog(folder)
+            verify_member(
+                report,
+                catalog=catalog,
+                manifests=sound,
+                damaged=damaged,
+                on_progress=on_progress,
+                on_damage=self._mark,
+            )
+            there = {each.id for each in ManifestFolder(self._disk, folder).read(project=project)[0]}
+            for own in {each.id for each in sound} - there:
+                report.affected.pop(own, None)  # prune has deleted it meanwhile
+        report.seconds = self._clock.monotonic() - began
+        return report
+
+    def prune(
+        self,
+        *,
+        keep_last: int,
+        member: str | None = None,
+        project: str | None = None,
+        keep: Collection[str] = (),
+        grace_seconds: float = 0.0,
+        drop_damaged: bool = False,
+    ) -> PruneReport:
+        """Delete superseded snapshots, and the packs that nothing needs any more.
+
+        Args:
+            keep_last: How many of the newest snapshots stay in every notebook, 1 or more.
+            member: Whose folder; ``None``: all.
+            project: Whose snapshots may go; ``None``: those of all projects.
+            keep: Ids of snapshots that stay in any case.
+            grace_seconds: How long a condemned pack stays at least; on storage that shows files late, longer
+                than a save and any delay take.
+            drop_damaged: Delete manifests that are damaged; otherwise one of them stops the prune, because
+                what it needs is not known.
+
+        Raises:
+            IntegrityError: A manifest is damaged, and *drop_damaged* is not set.
+            FormatError: A newer version has written here.
+            ConflictError: Another prune is running.
+            StoreError: The store failed; what is left is whole.
+        """
+        if keep_last < 1:
+            raise InvalidInputError("keep_last is 1 or more")
+        report = PruneReport()
+        for folder in self._folders(member):
+            if not folder.root.is_dir():
+                continue  # nobody of this name has written here, and prune makes no folders
+            pruner = Pruner(
+                disk=self._disk,
+                clock=self._clock,
+                folder=folder,
+                catalog=self._catalogs.get(folder.root.name) or Catalog(folder),
+                keep_last=keep_last,
+                project=project,
+                keep=frozenset(keep),
+                grace_seconds=grace_seconds,
+                drop_damaged=drop_damaged,
+                report=report,
+            )
+            with translating(folder.root):
+                pruner.run()
+        self.refresh()
+        return report
+
+    def usage(self, *, member: str | None = None) -> list[Usage]:
+        """Who owns how many bytes, by member and project."""
+        found = []
+        for folder in self._folders(member):
+            manifests = self._manifest_folder(folder).read()[0]
+            with translating(folder.root):
+                found.append(
+                    usage_of_member(self._disk, self._name(folder), self._fresh_catalog(folder), manifests)
+                )
+        return found
+
+    # Folders of members
+
+    def _folders(self, member: str | None) -> list[MemberFolder]:
+        if member is not None:
+            return [member_folder(self.path, member)]
+        with translating(self.path):
+            entries = self._disk.entries(self.path / "members")
+        names = sorted(entry.name for entry in entries if entry.is_directory)
+        return [MemberFolder(self.path / "members" / name) for name in names]
+
+    def _name(self, folder: MemberFolder) -> str:
+        name = decode_name(folder.root.name)
+        if encode_name(name) != folder.root.name:  # shortened: only what is inside says it all
+            for manifest in self._manifest_folder(folder).read()[0]:
+                return manifest.member
+        return name
+
+    def _manifest_folder(self, folder: MemberFolder) -> ManifestFolder:
+        return self._manifests.setdefault(folder.root.name, ManifestFolder(self._disk, folder))
+
+    def _catalog(self, folder: MemberFolder) -> Catalog:
+        return self._catalogs.get(folder.root.name) or self._refreshed(folder)
+
+    def _refreshed(self, folder: MemberFolder, *, trust_indexes: bool = True) -> Catalog:
+        catalog = self._catalogs.get(folder.root.name) or Catalog(folder)
+        with translating(folder.root):
+            catalog = catalog.refreshed(self._disk, trust_indexes=trust_indexes)
+        self._catalogs[folder.root.name] = catalog
+        return catalog
+
+    def _fresh_catalog(self, folder: MemberFolder) -> Catalog:
+        """Read everything anew, without trusting what was read before or what an index says."""
+        with translating(folder.root):
+            return Catalog(folder).refreshed(self._disk, trust_indexes=False)

@@ -1,0 +1,173 @@
+"""Prove that what was kept is still there, and name what is not.
+
+Quick: every manifest, record, list and footer is read and checked, and every chunk that a snapshot needs is
+in a pack that is whole in length. Deep: every byte of every pack is hashed as well. Changes nothing.
+Garbage that a crash has left is no damage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from keepstate._repository import pack
+from keepstate._repository.catalog import Location
+from keepstate._repository.fingerprint import CHUNK_BYTES
+from keepstate._repository.reach import Reach
+from keepstate._repository.reader import ChunkReader, open_packs, read_copy
+from keepstate.errors import IntegrityError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from keepstate._model.manifest import Manifest
+    from keepstate._repository.catalog import Catalog
+    from keepstate._repository.manifests import DamagedManifest
+
+    Progress = Callable[[int, int], None]
+    """Told how many bytes are behind, and how many there are in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is not as it was written."""
+
+    what: str
+    """The file, or the name within a snapshot."""
+    why: str
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What was looked at, and what is wrong with it."""
+
+    deep: bool
+    snapshots: int = 0
+    packs: int = 0
+    chunks: int = 0
+    nbytes: int = 0
+    """Bytes of all packs looked at."""
+    problems: list[Problem] = field(default_factory=list)
+    affected: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Snapshot id → name → why it does not come back. Names that are not here do."""
+    seconds: float = 0.0
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether everything is there."""
+        return not self.problems and not self.affected
+
+
+def check_pack(path: Path, *, pack_id: str) -> int:
+    """Read a whole pack, decompress every chunk and compare it with its id; return how many there are.
+
+    Raises:
+        IntegrityError: Something is not as it was written.
+        StoreError: The pack cannot be read.
+    """
+    damaged = damaged_chunks(path, pack_id=pack_id)
+    for why in damaged.values():
+        raise IntegrityError(why)
+    footer, _ = pack.read_footer(path, pack_id=pack_id)
+    return len(footer) // pack.ENTRY_BYTES
+
+
+def damaged_chunks(path: Path, *, pack_id: str, footer: bytes | None = None) -> dict[bytes, str]:
+    """Read every chunk of a pack; give the ids of those that are damaged, with the reason."""
+    found: dict[bytes, str] = {}
+    footer = pack.read_footer(path, pack_id=pack_id)[0] if footer is None else footer
+    target = memoryview(bytearray(CHUNK_BYTES))
+    with open_packs() as packs:
+        for number in range(len(footer) // pack.ENTRY_BYTES):
+            entry = pack.entry_at(footer, number)
+            try:
+                read_copy(Location(pack_id, path, entry), target[: entry.plain], packs=packs)
+            except (IntegrityError, StoreError) as error:
+                found[entry.id] = str(error)
+    return found
+
+
+def verify_member(
+    report: VerifyReport,
+    *,
+    catalog: Catalog,
+    manifests: Iterable[Manifest],
+    damaged: Iterable[DamagedManifest],
+    on_progress: Progress | None,
+    on_damage: Callable[[Location], None],
+) -> None:
+    """Add what is found in one member's folder to *report*."""
+    report.problems += [Problem(str(each.path), each.why) for each in damaged]
+    bad = _verify_packs(report, catalog, on_progress, on_damage)
+    reader = ChunkReader(catalog.locate, catalog.plain_length)
+    reach = Reach(reader)
+    for manifest in manifests:
+        report.snapshots += 1
+        affected = _verify_snapshot(manifest, catalog, reach, bad)
+        if affected:
+            report.affected[manifest.id] = affected
+
+
+def _verify_packs(
+    report: VerifyReport,
+    catalog: Catalog,
+    on_progress: Progress | None,
+    on_damage: Callable[[Location], None],
+) -> Mapping[bytes, str]:
+    """Check the packs and give the chunks of which no sound copy is left."""
+    report.problems += [
+        Problem(str(catalog.folder.pack(pack_id)), why) for pack_id, why in catalog.unreadable.items()
+    ]
+    whole, bad = set[bytes](), dict[bytes, str]()
+    total, done = sum(info.nbytes for info in catalog.packs.values()), 0
+    for pack_id, info in catalog.packs.items():
+        path = catalog.folder.pack(pack_id)
+        broken = damaged_chunks(path, pack_id=pack_id, footer=info.footer) if report.deep else {}
+        if broken and not path.exists():
+            continue  # prune has deleted it: nothing needs it, or the snapshots below say what does
+        for location in (each for own in broken for each in catalog.locate(own)):
+            if location.pack_id == pack_id:
+                on_damage(location)
+        found = [info.damage, *broken.values()]
+        report.problems += [Problem(str(path), why) for why in found if why]
+        whole.update(own for own in pack.ids_of(info.footer) if own not in broken)
+        bad.update(broken)
+        report.packs += 1
+        report.chunks += len(info.footer) // pack.ENTRY_BYTES
+        report.nbytes += info.nbytes
+        done += info.nbytes
+        if on_progress is not None:
+            on_progress(done, total)
+    return {own: why for own, why in bad.items() if own not in whole}
+
+
+def _verify_snapshot(
+    manifest: Manifest, catalog: Catalog, reach: Reach, bad: Mapping[bytes, str]
+) -> dict[str, str]:
+    affected: dict[str, str] = {}
+    roots = {name: entry.group for name, entry in manifest.names.items()}
+    roots.update({f"definition {key}": own for key, own in manifest.definitions.items()})
+    for name, group in roots.items():
+        for reached in reach.groups([group]):
+            why = reached.damage or _missing(reached.chunks, catalog, bad)
+            if why:
+                affected[name] = why
+                break
+    for name, ref in (("random state", manifest.random), ("list of cells", manifest.cells)):
+        if ref is not None:
+            reached = reach.ref(ref)
+            why = reached.damage or _missing(reached.chunks, catalog, bad)
+            if why:
+                affected[name] = why
+    return affected
+
+
+def _missing(chunks: Mapping[bytes, int], catalog: Catalog, bad: Mapping[bytes, str]) -> str:
+    for own, length in chunks.items():
+        there = catalog.plain_length(own)
+        if there is None or (length and there != length):
+            return f"chunk {own.hex()[:12]} is missing or has another length"
+        if own in bad:
+            return bad[own]
+    return ""

@@ -1,0 +1,322 @@
+"""One save: chunks that the repository lacks go into packs, and the manifest comes last.
+
+Knows bytes and ids. A writer announces a lease before it looks at what is there, and looks again before it
+commits; until the manifest has its name, nothing that it wrote is anyone's. It takes no lock, so a child
+that was forked at any instant can write. Order of steps and why: FORMAT.md §8.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from keepstate._base.disk import Disk, make_directories, sync_upwards, translating, write_durably
+from keepstate._model.manifest import Manifest  # noqa: TC001 - msgspec resolves annotations at run time
+from keepstate._repository import index
+from keepstate._repository.chunk import chunk_id
+from keepstate._repository.chunk_list import store_list
+from keepstate._repository.compression import Compressor
+from keepstate._repository.conflict import ConflictError
+from keepstate._repository.fingerprint import CHUNK_BYTES, Piece
+from keepstate._repository.lease import HOLD_SECONDS, Lease, drop_lease
+from keepstate._repository.manifests import encode_manifest
+from keepstate._repository.packer import Packer
+from keepstate._repository.reach import Reach
+from keepstate._repository.reader import ChunkReader
+from keepstate._repository.verify import check_pack
+from keepstate.errors import InvalidInputError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from keepstate._base.clock import Clock
+    from keepstate._model.manifest import Ref
+    from keepstate._repository.catalog import Catalog
+
+RECORD_BYTES = 16 << 10
+"""Length of the chunks of records that grow at the end, like the list of cells."""
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """What a save has published; small enough to travel through a pipe."""
+
+    manifest: Manifest
+    packs: list[str]
+    """Ids of the packs that it added."""
+    known: dict[bytes, bytes]
+    """Fingerprint → chunk id of every piece of this snapshot."""
+
+
+class Writer:
+    """Adds one snapshot to a member's folder; use as a context manager, or call :meth:`abandon`.
+
+    Made by ``Repository.writer``.
+    """
+
+    def __init__(
+        self,
+        *,
+        disk: Disk,
+        clock: Clock,
+        member: str,
+        lease: Lease,
+        catalog: Catalog,
+        on_packs: Callable[[Catalog], None],
+    ) -> None:
+        self.lease = lease
+        self._disk = disk
+        self._clock = clock
+        self._member = member
+        self._catalog = catalog
+        self._folder = catalog.folder
+        self._on_packs = on_packs
+        self._began = (clock.monotonic(), clock.utc_now())
+        self._packer: Packer | None = None
+        self._finished: list[Packer] = []
+        self._written: set[bytes] = set()
+        self._relied: set[bytes] = set()
+        self._known: dict[bytes, bytes] = {}
+        self._temporaries = 0
+        self._open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abandon()
+
+    def present(self, known: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """Give what of *known* may be relied on: prune may have taken the rest."""
+        return {fingerprint: own for fingerprint, own in known.items() if self._catalog.has(own)}
+
+    def put(
+        self,
+        pieces: Iterable[Piece],
+        *,
+        itemsize: int = 1,
+        release: Callable[[memoryview], None] | None = None,
+    ) -> Ref:
+        """Store the bytes that *pieces* make up, in order, and return where they are.
+
+        Args:
+            pieces: All of one length, 1 byte to 1 MiB, except that the last may be shorter.
+            itemsize: Bytes per element, for compression.
+            release: Called with the memory of each piece once it will not be read again.
+
+        Raises:
+            ConflictError: A piece without memory is no longer there; save again with ``known={}``.
+            StoreError: The disk failed.
+        """
+        compressor = Compressor(itemsize)
+        leaves: list[bytes] = []
+        length = leaf_bytes = last = 0
+        for piece in pieces:
+            _check_piece(piece, leaf_bytes, last)
+            leaf_bytes = leaf_bytes or piece.length
+            last = piece.length
+            own = self._put_piece(piece, compressor)
+            if piece.memory is not None and release is not None:
+                release(piece.memory)
+            self._known[piece.fingerprint] = own
+            leaves.append(own)
+            length += piece.length
+        return store_list(leaves, length=length, leaf_bytes=leaf_bytes, put=self._put_chunk)
+
+    def put_bytes(self, data: bytes | memoryview, *, chunk_bytes: int = RECORD_BYTES) -> Ref:
+        """Store *data* in chunks of *chunk_bytes*, 1 byte to 1 MiB; small ones suit what grows at the end."""
+        if not 1 <= chunk_bytes <= CHUNK_BYTES:
+            raise InvalidInputError(f"chunk_bytes is 1 to {CHUNK_BYTES}, not {chunk_bytes}")
+        compressor = Compressor(1)
+        view = memoryview(data).cast("B") if len(data) else memoryview(b"")
+        leaves = [
+            self._put_chunk(view[start : start + chunk_bytes], compressor)
+            for start in range(0, view.nbytes, chunk_bytes)
+        ]
+        return store_list(leaves, length=view.nbytes, leaf_bytes=chunk_bytes, put=self._put_chunk)
+
+    def put_record(self, record: msgspec.Struct) -> bytes:
+        """Store a record and return the id by which it is read back."""
+        raw = msgspec.msgpack.encode(record)
+        return (
+            self._put_chunk(raw)
+            if len(raw) <= CHUNK_BYTES
+            else self.put_bytes(raw, chunk_bytes=CHUNK_BYTES).id
+        )
+
+    def _put_piece(self, piece: Piece, compressor: Compressor) -> bytes:
+        if piece.memory is not None:
+            return self._put_chunk(piece.memory, compressor)
+        if piece.id is None or not self._is_there(piece.id):
+            raise ConflictError("a part of the last snapshot is gone: save again in full")
+        return piece.id
+
+    def _is_there(self, own: bytes) -> bool:
+        if own in self._written or own in self._relied:
+            return True
+        if self._catalog.has(own):
+            self._relied.add(own)
+            return True
+        return False
+
+    def _put_chunk(self, plain: bytes | memoryview, compressor: Compressor | None = None) -> bytes:
+        if not self._open:
+            raise StoreError("this writer is finished")
+        own = chunk_id(plain)
+        if not self._is_there(own):
+            kind, stored = (compressor or Compressor(1)).compress(memoryview(plain))
+            self._room().add(own, kind, len(plain), stored)
+            self._written.add(own)
+        return own
+
+    def _room(self) -> Packer:
+        if self._packer is not None and self._packer.is_full:
+            self._finish_pack()
+        if self._packer is None:
+            self._packer = Packer(self._disk, self._temporary(), pack_id=os.urandom(16).hex())
+        return self._packer
+
+    def _finish_pack(self) -> None:
+        if self._packer is not None:
+            self._packer.finish()
+            self._finished.append(self._packer)
+            self._packer = None
+
+    def _temporary(self) -> Path:
+        self._temporaries += 1
+        return self._folder.temporary / f"{self.lease.id}-{self._temporaries}.tmp"
+
+    def commit(self, build: Callable[[int], Manifest]) -> Commit:
+        """Publish what was put, and the manifest last; the writer is finished afterwards, whatever happens.
+
+        Args:
+            build: Makes the manifest from the number of bytes that were written; may be called again.
+
+        Raises:
+            ConflictError: Something that this snapshot relies on was pruned meanwhile; save again.
+            InvalidInputError: The manifest cannot be written.
+            IntegrityError: What was written does not read back.
+            StoreError: The disk failed. What was kept before is untouched in all cases.
+        """
+        try:
+            with translating(self._folder.root):
+                manifest, packs = self._commit(build)
+        finally:
+            self.abandon()
+        return Commit(manifest, packs, self._known)
+
+    def _commit(self, build: Callable[[int], Manifest]) -> tuple[Manifest, list[str]]:
+        self._finish_pack()
+        for packer in self._finished:
+            check_pack(packer.path, pack_id=packer.pack_id)
+        manifest, raw = self._encode(build, sum(packer.nbytes for packer in self._finished))
+        path = self._folder.manifest(manifest)
+        if path.exists():
+            raise InvalidInputError(f"there is a snapshot {manifest.id} already")
+        packs = self._publish_packs()
+        self._look_again(manifest)
+        make_directories(self._disk, path.parent)
+        shelves = {self._folder.pack(own).parent for own in packs}
+        sync_upwards(self._disk, [*shelves, path.parent], top=self._folder.store)
+        write_durably(self._disk, path, [raw], temporary=self._temporary())
+        return manifest, packs
+
+    def _publish_packs(self) -> list[str]:
+        shelves = {self._folder.pack(packer.pack_id).parent for packer in self._finished}
+        for shelf in sorted(shelves):
+            make_directories(self._disk, shelf)
+        for packer in self._finished:
+            self._disk.publish(packer.path, self._folder.pack(packer.pack_id))
+        self._catalog = self._catalog.refreshed(self._disk)
+        self._write_index()
+        self._on_packs(self._catalog)
+        return [packer.pack_id for packer in self._finished]
+
+    def _write_index(self) -> None:
+        try:
+            self._catalog = index.cover(self._disk, self._catalog, temporary=self._temporary())
+        except StoreError:
+            pass  # an index only accelerates; if the disk is in trouble, the manifest will tell
+
+    def _encode(self, build: Callable[[int], Manifest], pack_bytes: int) -> tuple[Manifest, bytes]:
+        manifest = build(pack_bytes)
+        if manifest.member != self._member:
+            raise InvalidInputError("a manifest goes into the folder of its own member only")
+        raw = encode_manifest(manifest)
+        # The number counts the manifest that it stands in, so it may lengthen it by a byte or two.
+        while manifest.written_bytes != pack_bytes + len(raw):
+            manifest = msgspec.structs.replace(manifest, written_bytes=pack_bytes + len(raw))
+            raw = encode_manifest(manifest)
+        return manifest, raw
+
+    def _look_again(self, manifest: Manifest) -> None:
+        """Refuse the commit if anything that it needs is gone or about to go.
+
+        The catalog was read after all packs had their names. Prune may condemn more from then on, but finds
+        the lease, which stays until the manifest is there.
+        """
+        passed = max(
+            self._clock.monotonic() - self._began[0],
+            (self._clock.utc_now() - self._began[1]).total_seconds(),
+        )
+        if passed > HOLD_SECONDS:
+            raise ConflictError("this save took so long that its lease no longer counts: save again")
+        sound = all(self._catalog.has(own) for own in self._relied | self._written)
+        if not sound or any(self._is_condemned(own) for own in self._carried(manifest)):
+            raise ConflictError("what this snapshot relies on was pruned meanwhile: save again")
+
+    def _carried(self, manifest: Manifest) -> set[bytes]:
+        """Chunks that the manifest names and this writer was not given: of names carried by reference.
+
+        What is missing or damaged among them was so before; it must not keep the other names from being
+        saved.
+        """
+        reach = Reach(ChunkReader(self._catalog.locate, self._catalog.plain_length))
+        mine = self._written | self._relied
+        groups, refs = reach.roots(manifest)
+        found = {own for ref in refs if ref.id not in mine for own in reach.ref(ref).chunks}
+        seen: set[bytes] = set()
+        for group in groups:
+            try:
+                if group not in mine:
+                    found.update(own for each in reach.groups([group], seen=seen) for own in each.chunks)
+            except StoreError:
+                continue  # not to be read today: it is carried as it is
+        return found
+
+    def _is_condemned(self, own: bytes) -> bool:
+        copies = list(self._catalog.locate(own))
+        return bool(copies) and all(each.pack_id in self._catalog.condemned for each in copies)
+
+    def abandon(self) -> None:
+        """Leave nothing of what was not committed; may be called again."""
+        if not self._open:
+            return
+        self._open = False
+        if self._packer is not None:
+            self._finished.append(self._packer)
+            self._packer = None
+        for packer in self._finished:
+            try:
+                packer.close()
+                self._disk.remove(packer.path)
+            except OSError:
+                pass  # swept by the next prune; the error that led here is the one to tell
+        try:
+            drop_lease(self._disk, self._folder, self.lease)
+        except OSError:
+            pass  # likewise, once this process has ended
+
+
+def _check_piece(piece: Piece, leaf_bytes: int, last: int) -> None:
+    if not 1 <= piece.length <= CHUNK_BYTES or (
+        piece.memory is not None and piece.memory.nbytes != piece.length
+    ):
+        raise InvalidInputError(f"a piece has 1 to {CHUNK_BYTES} bytes")
+    if leaf_bytes and (last != leaf_bytes or piece.length > leaf_bytes):
+        raise InvalidInputError("all pieces but the last have the same length")

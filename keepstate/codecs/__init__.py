@@ -1,0 +1,25 @@
+"""Objects to streams and parts, and back. It knows objects, never files.
+
+``encode`` turns the tracked names of a notebook into groups (see ``_model/parts.py``), names that share
+mutable objects in one; ``decode`` turns one group back. Streams are pickles of protocol 5 whose memory is
+beside them; what a stream may ask for is listed in ``_calls.py``, its layout is told in ``_stream.py``.
+"""
+
+from __future__ import annotations
+
+from keepstate.codecs._decoder import MissingLibraryError, decode
+from keepstate.codecs._encoder import encode
+from keepstate.codecs._source import source_of
+
+
+def definition_key(name: str) -> str:
+    """Return the key under which streams refer to the definition stored as member *name*."""
+    return name
+
+
+def definition_source(thing: object) -> str | None:
+    """Return the source of a live function or class as a member's ``source`` has it; ``None`` if unknown."""
+    return source_of(thing) or None
+
+
+__all__ = ["MissingLibraryError", "decode", "definition_key", "definition_source", "encode"]

@@ -1,0 +1,137 @@
+"""How arrays are reduced: to a place in memory, or, for arrays of Python objects, by numpy itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keepstate.codecs import _calls
+from keepstate.codecs._arrays import address_of, exporter_of, extent, is_plain, root_of
+
+if TYPE_CHECKING:
+    from keepstate.codecs._arrays import Array
+    from keepstate.codecs._pickler import StreamPickler
+
+
+def reduce_array(pickler: StreamPickler, values: Array) -> Any:
+    """Reduce an array, or a ``numpy.memmap``, which comes back as an ordinary array of the same values."""
+    dtype = values.dtype
+    if not is_plain(dtype):
+        return _of_objects(pickler, values)
+    if values.nbytes == 0 and (values.size == 0 or dtype.itemsize == 0):
+        order = "C" if values.flags.c_contiguous else "F"
+        return _calls.named("empty"), (dtype, values.shape, order, bool(values.flags.writeable))
+    root = root_of(values)
+    exporter = exporter_of(root)
+    if exporter is not None:
+        return _of_exporter(values, exporter)
+    if root is values and not pickler.memory.is_detached(values):
+        if values.flags.c_contiguous or values.flags.f_contiguous:
+            return _calls.named("array"), (pickler.memory.whole(values),)
+    elif not _holds(root, values):
+        root = values
+    number, offset = pickler.memory.view(values, root)
+    return _calls.named("view"), (number, offset, *_shape_of(values))
+
+
+def reduce_dtype(_pickler: StreamPickler, dtype: np.dtype[Any]) -> Any:
+    """Reduce a dtype without its own dictionaries, which every array of that dtype would share."""
+    reduced = dtype.__reduce__()
+    if isinstance(reduced, str) or len(reduced) != 3 or not isinstance(reduced[2], tuple):
+        return reduced
+    state = tuple(dict(fact) if type(fact) is dict else fact for fact in reduced[2])
+    return (*reduced[:2], state)
+
+
+def _shape_of(values: Array) -> tuple[object, ...]:
+    return values.dtype, values.shape, values.strides, bool(values.flags.writeable)
+
+
+def _holds(root: Array, values: Array) -> bool:
+    """Check that a view lies in the memory of its root; a library may have set any base it liked."""
+    if root.size == 0:
+        return False
+    (low, high), (root_low, root_high) = extent(values), extent(root)
+    return root_low <= low and high <= root_high
+
+
+def _of_exporter(values: Array, exporter: Any) -> tuple[object, ...]:
+    start = address_of(np.frombuffer(exporter, np.uint8))
+    return _calls.named("exported"), (exporter, address_of(values) - start, *_shape_of(values))
+
+
+def _of_objects(pickler: StreamPickler, values: Array) -> Any:
+    if values.dtype.hasobject and values.size and not pickler.memory.is_detached(values):
+        root = root_of(values)
+        pickler.memory.object_extents.append((*extent(values), id(root), id(values)))
+        pickler.memory.keep(values)
+        if id(root) in pickler.aliased and root is not values and _is_viewable(root, values):
+            offset = (address_of(values) - address_of(root)) // values.dtype.itemsize
+            shape = values.shape, values.strides, bool(values.flags.writeable)
+            return _calls.named("object_view"), (root, offset, *shape)
+    if values.flags.writeable or type(values) is not np.ndarray:
+        return NotImplemented
+    reduced: Any = values.__reduce__()
+    make, arguments, state = reduced
+    return make, arguments, state, None, None, _calls.named("set_readonly")
+
+
+def _is_viewable(root: Array, values: Array) -> bool:
+    return (
+        type(root) is np.ndarray
+        and root.dtype == values.dtype
+        and bool(root.flags.c_contiguous or root.flags.f_contiguous)
+        and (address_of(values) - address_of(root)) % values.dtype.itemsize == 0
+        and _holds(root, values)
+    )
+
+
+def reduce_subclass_array(_pickler: StreamPickler, values: Array) -> Any:
+    """Reduce a record array, matrix or masked array to the plain array that it wraps, and its attributes."""
+    return _calls.named("subclass_array"), (type(values), values.view(np.ndarray), dict(vars(values)))
+
+
+# --- decoding
+
+
+def empty(dtype: np.dtype[Any], shape: tuple[int, ...], order: Any, writable: bool) -> Array:
+    """Make an array without any bytes."""
+    values = np.empty(shape, dtype, order=order)
+    values.flags.writeable = writable
+    return values
+
+
+def exported(
+    exporter: Any,
+    offset: int,
+    dtype: np.dtype[Any],
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    writable: bool,
+) -> Array:
+    """Make an array over the memory of a bytearray or array.array."""
+    values: Array = np.ndarray(shape, dtype, buffer=exporter, offset=offset, strides=strides)
+    values.flags.writeable = writable
+    return values
+
+
+def object_view(
+    root: Array, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], writable: bool
+) -> Array:
+    """Make a view of an array of Python objects; its first element is element *offset* in memory."""
+    flat = (root if root.flags.c_contiguous else root.T).reshape(-1)
+    return np.lib.stride_tricks.as_strided(flat[offset:], shape, strides, writeable=writable)
+
+
+def set_readonly(values: Array, state: Any) -> None:
+    """Fill an array of Python objects and make it read-only."""
+    values.__setstate__(state)
+    values.flags.writeable = False
+
+
+def subclass_array(kind: type[Array], values: Array, attributes: dict[str, object]) -> Array:
+    """Wrap a plain array again."""
+    wrapped: Array = values.view(kind)
+    wrapped.__dict__.update(attributes)
+    return wrapped

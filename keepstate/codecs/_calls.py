@@ -1,0 +1,72 @@
+"""The vocabulary of streams: the calls that a stream may ask its decoder to make.
+
+A pickled stream names each call as a global of this module. Nothing here does the work: while decoding,
+``find_class`` maps the name to the method of the running decoder (see ``_decoder.py``). Loaded by anything
+else, a stream of ours fails here with a sentence. The names are part of repository format 1: a call may
+be added, none may change its meaning.
+"""
+
+from __future__ import annotations
+
+MODULE = __name__
+"""What streams of format 1 call this module; it stays so even if the file moves."""
+
+
+def _only_while_decoding(*_args: object) -> object:
+    raise TypeError("this is a keepstate stream: it is read by keepstate.restore, not by pickle")
+
+
+def _call(name: str) -> object:
+    def call(*args: object) -> object:
+        return _only_while_decoding(*args)
+
+    call.__name__ = call.__qualname__ = name
+    return call
+
+
+NAMES = (
+    # memory
+    "array",
+    "view",
+    "empty",
+    "exported",
+    "object_view",
+    "set_readonly",
+    "subclass_array",
+    "untyped_storage",
+    "typed_storage",
+    "set_tensor_state",
+    # the notebook
+    "namespace",
+    "definition",
+    "member",
+    "module",
+    "attribute",
+    # functions and classes
+    "code",
+    "function",
+    "set_function_state",
+    "cell",
+    "set_cell",
+    "own_globals",
+    "module_globals",
+    "cached_function",
+    "class_",
+    "set_class_state",
+    "enum_member",
+    "type_variable",
+    "new_type",
+    "type_alias",
+    # libraries
+    "block",
+    "block_refs",
+    "weak_dictionary",
+    "dictionary_view",
+)
+for _name in NAMES:
+    globals()[_name] = _call(_name)
+
+
+def named(name: str) -> object:
+    """Return the call *name*, to stand first in a reduce tuple."""
+    return globals()[name]

@@ -1,0 +1,184 @@
+"""Streams back to objects: an unpickler whose calls are the methods of one running decoding.
+
+It runs in the user's kernel and binds nothing. It knows the parts and definitions that it is handed, not
+where they are kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import io
+import pickle
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+from keepstate.codecs import (
+    _array_reducers,
+    _calls,
+    _classes,
+    _code,
+    _functions,
+    _oddities,
+    _pandas,
+    _tensors,
+)
+from keepstate.codecs._refusals import one_line
+from keepstate.codecs._restored_memory import RestoredMemory
+from keepstate.codecs._source import show_source
+from keepstate.codecs._stream import map_of, map_offset
+from keepstate.errors import CodecError, KeepstateError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keepstate._model.parts import StoredGroup
+
+
+class MissingLibraryError(CodecError):
+    """A value needs a library that cannot be imported here, or not yet.
+
+    Args:
+        library: Top-level name of the import, as in ``import <library>``.
+    """
+
+    kind = "missing-library"
+
+    def __init__(self, library: str, message: str = "") -> None:
+        super().__init__(message or f"the library {library!r} cannot be imported here; install it first")
+        self.library = library
+
+
+class _Decoding:
+    """What one stream may ask for. Public names are those of ``_calls.NAMES``."""
+
+    def __init__(self, stored: StoredGroup, namespace: dict[str, object], memory: RestoredMemory) -> None:
+        self._resolve = stored.resolve
+        self._namespace = namespace
+        self._module = str(namespace.get("__name__", "__main__"))
+        self.array = memory.array
+        self.view = memory.view
+        self.untyped_storage = memory.untyped_storage
+
+    empty = staticmethod(_array_reducers.empty)
+    exported = staticmethod(_array_reducers.exported)
+    object_view = staticmethod(_array_reducers.object_view)
+    set_readonly = staticmethod(_array_reducers.set_readonly)
+    subclass_array = staticmethod(_array_reducers.subclass_array)
+    typed_storage = staticmethod(_tensors.typed_storage)
+    set_tensor_state = staticmethod(_tensors.set_tensor_state)
+    code = staticmethod(_code.make_code)
+    function = staticmethod(_functions.make_function)
+    set_function_state = staticmethod(_functions.set_function_state)
+    own_globals = staticmethod(_functions.own_globals)
+    set_class_state = staticmethod(_classes.set_class_state)
+    enum_member = staticmethod(_classes.make_enum_member)
+    type_variable = staticmethod(_oddities.type_variable)
+    new_type = staticmethod(_oddities.new_type)
+    type_alias = staticmethod(_oddities.type_alias)
+    block = staticmethod(_pandas.block)
+    block_refs = staticmethod(_pandas.block_refs)
+    weak_dictionary = staticmethod(_oddities.weak_dictionary)
+    dictionary_view = staticmethod(_oddities.dictionary_view)
+    cell = types.CellType
+
+    def namespace(self) -> dict[str, object]:
+        return self._namespace
+
+    def definition(self, key: str) -> object:
+        return self._resolve(key)
+
+    @staticmethod
+    def member(owner: object, path: str) -> object:
+        found = owner
+        for name in path.split("."):
+            found = vars(found)[name]
+            if isinstance(found, staticmethod | classmethod):
+                found = found.__func__
+        return found
+
+    @staticmethod
+    def module(name: str) -> types.ModuleType:
+        return importlib.import_module(name)
+
+    @staticmethod
+    def attribute(module: str, path: str) -> object:
+        return functools.reduce(getattr, path.split("."), importlib.import_module(module))
+
+    @staticmethod
+    def module_globals(name: str) -> dict[str, Any]:
+        return vars(importlib.import_module(name))
+
+    @staticmethod
+    def set_cell(cell: types.CellType, state: tuple[object]) -> None:
+        cell.cell_contents = state[0]
+
+    @staticmethod
+    def cached_function(function: Any, maxsize: int | None, typed: bool) -> Any:
+        return functools.lru_cache(maxsize, typed)(function)
+
+    def class_(self, metaclass: type, name: str, bases: tuple[type, ...], shell: dict[str, object]) -> type:
+        return _classes.make_class(metaclass, name, bases, shell, self._module)
+
+
+class _StreamUnpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, decoding: _Decoding, memory: RestoredMemory) -> None:
+        super().__init__(file, buffers=memory.buffers())
+        self._decoding = decoding
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == _calls.MODULE:
+            if name not in _calls.NAMES:
+                raise CodecError(f"this version of keepstate does not know the call {name!r}: upgrade it")
+            return getattr(self._decoding, name)
+        return super().find_class(module, name)
+
+
+def decode(stored: StoredGroup, *, namespace: dict[str, object]) -> Mapping[str, object]:
+    """Turn a stored group back into its members; nothing is bound.
+
+    Args:
+        stored: The group as it was read.
+        namespace: The user's globals; they become the globals of restored functions.
+
+    Returns:
+        Member name → value.
+
+    Raises:
+        MissingLibraryError: A library that a value needs cannot be imported here.
+        CodecError: The values cannot be rebuilt here.
+        IntegrityError: A part is damaged.
+    """
+    try:
+        offset = map_offset(stored.stream)
+        layout = map_of(pickle.loads(memoryview(stored.stream)[offset:]))
+        memory = RestoredMemory(layout, stored.parts)
+        decoding = _Decoding(stored, namespace, memory)
+        unpickler = _StreamUnpickler(io.BytesIO(stored.stream), decoding, memory)
+        for member in stored.members:
+            if member.source:
+                show_source(member.source)  # so that a class has it again in the next snapshot
+        unpickler.load()  # the preamble: it puts the namespace into the memo
+        values: Mapping[str, object] = unpickler.load()
+    except KeepstateError:
+        raise
+    except ModuleNotFoundError as error:
+        raise _missing(stored, error) from error
+    except Exception as error:
+        raise CodecError(_failure(stored, one_line(error))) from error
+    return values
+
+
+def _missing(stored: StoredGroup, error: ModuleNotFoundError) -> CodecError:
+    library = (error.name or "").partition(".")[0]
+    if library and library not in sys.modules and importlib.util.find_spec(library) is None:
+        needing = _failure(stored, f"the library {library!r} cannot be imported; install it first")
+        return MissingLibraryError(library, needing)
+    return CodecError(_failure(stored, one_line(error)))
+
+
+def _failure(stored: StoredGroup, why: str) -> str:
+    what = ", ".join(f"{member.name} ({member.type})" for member in stored.members)
+    return f"{what or stored.key} cannot be rebuilt: {why}"

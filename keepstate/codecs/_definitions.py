@@ -1,0 +1,142 @@
+"""What counts as a definition of the notebook, and under which key it is stored.
+
+A definition is a function or class of the notebook that a name of its namespace is bound to; or one that
+was, until its cell ran again. Each is stored once per snapshot, and everything else refers to it by key.
+This module decides; it neither pickles nor rebuilds.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import typing
+from functools import _lru_cache_wrapper
+from types import FunctionType, MappingProxyType, ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TYPING_FORMS = tuple(
+    getattr(typing, name)
+    for name in ("TypeVar", "ParamSpec", "TypeVarTuple", "NewType", "TypeAliasType")
+    if hasattr(typing, name)
+)
+_DEFINABLE = (FunctionType, type, _lru_cache_wrapper, *_TYPING_FORMS)
+_OUTPUT_NAME = re.compile(r"_+\d*|_i+\d*|_[iod]h")
+"""Names that IPython binds to outputs and inputs; they are not where a function is defined."""
+
+
+def is_definable(kind: type) -> bool:
+    """Say whether objects of type *kind* may be definitions; asks the type alone, never a proxy's object."""
+    return issubclass(kind, _DEFINABLE)
+
+
+def is_importable(thing: object) -> bool:
+    """Say whether importing its module gives this very function or class under its qualified name."""
+    module = sys.modules.get(getattr(thing, "__module__", None) or "")
+    found: object = module
+    path = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
+    if module is None or not isinstance(path, str):
+        return False
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found is thing
+
+
+class Definitions:
+    """The definitions of one picture.
+
+    Args:
+        namespace: The user's globals.
+        bindings: The names to be encoded; they win over *namespace* where they differ.
+    """
+
+    def __init__(self, namespace: Mapping[str, object], bindings: Mapping[str, object]) -> None:
+        self.namespace = namespace
+        self.module = str(namespace.get("__name__", "__main__"))
+        self._bound: Mapping[str, object] = {**namespace, **bindings}
+        self._keys: dict[int, str] = {}
+        self._objects: dict[str, object] = {}
+        self._wrapped: set[int] = set()
+        """Ids of functions inside a decorated one: they are part of it, though they bear its name."""
+        for name, thing in sorted(self._bound.items()):
+            if is_definable(type(thing)) and not self.is_foreign(thing):
+                self._offer(name, thing)
+                self._unwrap(thing)
+
+    def _offer(self, name: str, thing: object) -> None:
+        own = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
+        if name != own and (id(thing) in self._keys or _OUTPUT_NAME.fullmatch(name)):
+            return
+        old = self._keys.get(id(thing))
+        if old is not None:
+            del self._objects[old]
+        self._keys[id(thing)] = name
+        self._objects[name] = thing
+
+    def _unwrap(self, thing: object) -> None:
+        inner = vars(thing).get("__wrapped__") if not issubclass(type(thing), type) else None
+        while type(inner) is FunctionType and id(inner) not in self._wrapped:
+            self._wrapped.add(id(inner))
+            inner = vars(inner).get("__wrapped__")
+
+    def is_foreign(self, thing: object) -> bool:
+        """Say whether *thing* is kept as a reference into an imported module."""
+        return getattr(thing, "__module__", None) != self.module and is_importable(thing)
+
+    def key_of(self, thing: object) -> str | None:
+        """Return the key of a definition; ``None`` for anything else."""
+        key = self._keys.get(id(thing))
+        if key is None and self._is_superseded(thing):
+            key = self._new_key(str(getattr(thing, "__qualname__", None) or getattr(thing, "__name__", "")))
+            self._keys[id(thing)] = key
+            self._objects[key] = thing
+        return key
+
+    def _is_superseded(self, thing: object) -> bool:
+        # Only what a cell's top level defined has a plain name; lambdas and inner functions do not.
+        return (
+            is_definable(type(thing))
+            and id(thing) not in self._wrapped
+            and getattr(thing, "__module__", None) == self.module
+            and str(getattr(thing, "__qualname__", None) or getattr(thing, "__name__", "")).isidentifier()
+        )
+
+    def _new_key(self, name: str) -> str:
+        number = 2
+        while f"{name}#{number}" in self._objects:
+            number += 1
+        return f"{name}#{number}"
+
+    def object_of(self, key: str) -> object:
+        """Return what is stored under *key*: a definition, or what the notebook means by that name."""
+        return self._objects[key] if key in self._objects else self._bound[key]
+
+    def is_bound(self, key: str) -> bool:
+        """Say whether *key* is a name of the notebook (and not a superseded definition)."""
+        return "#" not in key
+
+    def owner_of(self, thing: object) -> tuple[str, str] | None:
+        """For a function or class inside a definition: its owner's key, and the path from there."""
+        path = getattr(thing, "__qualname__", None)
+        if not isinstance(path, str) or "." not in path or getattr(thing, "__module__", None) != self.module:
+            return None
+        top, _, rest = path.partition(".")
+        owner = self._objects.get(top)
+        found = owner
+        for name in rest.split("."):
+            attributes = getattr(found, "__dict__", None)
+            if not isinstance(attributes, dict | MappingProxyType):
+                return None
+            found = attributes.get(name)
+            if isinstance(found, staticmethod | classmethod):
+                found = found.__func__
+        return (top, rest) if found is thing else None
+
+    def used(self, name: str) -> object | None:
+        """Return what a function means by the global *name*, if that is a definition or a module."""
+        thing = self._bound.get(name)
+        if type(thing) is ModuleType:
+            return thing if thing.__name__ != self.module else None
+        return thing if is_definable(type(thing)) and id(thing) in self._keys else None

@@ -1,0 +1,215 @@
+"""Names to groups: each name is pickled alone, then those that share what matters are pickled together.
+
+Runs in a forked child, or on the main thread between cells: it starts no thread, imports nothing heavy,
+writes to no object of the user and draws from no random stream.
+"""
+
+from __future__ import annotations
+
+import pickle
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from keepstate._model.parts import EncodedGroup, Encoding, Member, Role
+from keepstate.codecs._definitions import Definitions
+from keepstate.codecs._links import in_order, linked_units
+from keepstate.codecs._notebook_globals import global_of
+from keepstate.codecs._pickler import StreamPickler, TooLongError
+from keepstate.codecs._refusals import refusal, type_name
+from keepstate.codecs._source import source_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+HINT_BYTES = 4 << 20
+"""A stream longer than this is not written twice if a hint says with what it goes (0.1 s here)."""
+
+
+def encode(
+    bindings: Mapping[str, object],
+    *,
+    namespace: Mapping[str, object],
+    grouped: Collection[frozenset[str]] = (),
+    refuse: Collection[str] = (),
+    on_name: Callable[[str], None] | None = None,
+) -> Encoding:
+    """Turn names into groups of streams and parts.
+
+    Args:
+        bindings: name → object to keep.
+        namespace: The user's globals: what a class or function of the notebook refers to.
+        grouped: Names that shared objects the last time. Those with long streams are pickled together at
+            once, without looking whether they still share something.
+        refuse: Names that are not tried, because encoding them hung before.
+        on_name: Called with each name before it is encoded.
+
+    Returns:
+        The groups, each after those that it needs, and why a name is in none of them. Parts show live memory.
+    """
+    picture = _Picture(bindings, namespace, on_name or (lambda _name: None))
+    picture.skip_refused(refuse)
+    picture.pickle_each(grouped)
+    return picture.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Names that were pickled in one stream."""
+
+    names: tuple[str, ...]
+    pickler: StreamPickler
+
+
+class _Picture:
+    def __init__(
+        self, bindings: Mapping[str, object], namespace: Mapping[str, object], on_name: Callable[[str], None]
+    ) -> None:
+        self._bindings = bindings
+        self._on_name = on_name
+        self._definitions = Definitions(namespace, bindings)
+        self._units: dict[str, _Unit] = {}
+        """Name → the unit that it is in."""
+        self._skipped: dict[str, str] = {}
+
+    def skip_refused(self, names: Collection[str]) -> None:
+        for name in sorted(set(names) & set(self._bindings)):
+            self._skipped[name] = "it is not tried again, because keeping it did not come to an end before"
+
+    # --- pickling
+
+    def pickle_each(self, grouped: Collection[frozenset[str]]) -> None:
+        partners = {name: hint & set(self._bindings) for hint in grouped for name in hint}
+        queue = dict.fromkeys(sorted(self._bindings))
+        while queue:
+            name = next(iter(queue))
+            del queue[name]
+            if name in self._skipped or name in self._units:
+                continue
+            self._on_name(name)
+            unit = self._first(name, sorted(partners.get(name, set()) - set(self._skipped)))
+            if unit is None:
+                continue
+            self._units.update(dict.fromkeys(unit.names, unit))
+            used = [other for other in unit.pickler.calls if self._definitions.used(other) is not None]
+            queue.update(dict.fromkeys([*unit.pickler.needs, *used]))
+
+    def _first(self, name: str, partners: Sequence[str]) -> _Unit | None:
+        """Pickle *name* alone; or with its partners at once, if that is long."""
+        if len(partners) > 1 and not any(partner in self._units for partner in partners):
+            try:
+                return self._pickle([name], limit=HINT_BYTES)
+            except TooLongError:
+                pass  # it pays to believe the hint
+            except Exception:  # noqa: BLE001 - tried again below, where the reason is kept
+                partners = ()
+            if partners:
+                with self._costing(None):
+                    return self._pickle(partners)
+        with self._costing(name):
+            return self._pickle([name])
+        return None
+
+    @contextmanager
+    def _costing(self, name: str | None) -> Iterator[None]:
+        """Let what the objects raise cost *name* only (``None``: nothing); an interrupt comes through."""
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
+            if name is not None:
+                self._units.pop(name, None)
+                self._skipped[name] = refusal(self._value(name), error)
+
+    def _pickle(
+        self, names: Sequence[str], *, aliased: Collection[int] = (), limit: int | None = None
+    ) -> _Unit:
+        pickler = StreamPickler(self._definitions, inline=frozenset(names), aliased=aliased, limit=limit)
+        pickler.write({name: self._value(name) for name in names})
+        found = global_of(pickler.body, self._definitions.module)
+        if found is not None:
+            raise pickle.PicklingError(f"it refers to {found!r} of the notebook in a way that cannot be kept")
+        return _Unit(tuple(names), pickler)
+
+    def _value(self, name: str) -> object:
+        return self._bindings[name] if name in self._bindings else self._definitions.object_of(name)
+
+    # --- grouping
+
+    def finish(self) -> Encoding:
+        """Group what is linked, drop what needs something skipped, until nothing changes any more."""
+        while True:
+            self._drop_what_needs_the_skipped()
+            skipped = len(self._skipped)
+            units = list(dict.fromkeys(self._units.values()))
+            unions = linked_units([(unit.names, unit.pickler) for unit in units], self._definitions)
+            order = in_order(unions, {name: unit.pickler.needs for name, unit in self._units.items()})
+            together = [self._together(names) for names in order]
+            if len(self._skipped) == skipped:
+                return Encoding(self._groups(together), dict(sorted(self._skipped.items())))
+
+    def _drop_what_needs_the_skipped(self) -> None:
+        while True:
+            broken = {
+                name: key
+                for name, unit in self._units.items()
+                for key in unit.pickler.needs
+                if key not in self._units
+            }
+            if not broken:
+                return
+            for name, key in broken.items():
+                del self._units[name]
+                why = self._skipped.get(key, "that is not there")
+                self._skipped[name] = f"{type_name(self._value(name))} cannot be kept: it needs {key}; {why}"
+
+    def _together(self, names: list[str]) -> _Unit | None:
+        """Return one unit with all *names*; ``None`` if some had to be skipped."""
+        unit = self._units[names[0]]
+        aliased = self._aliased(names)
+        if set(unit.names) == set(names) and not aliased:
+            return unit
+        try:
+            return self._pickle(names, aliased=aliased)
+        except Exception:  # noqa: BLE001 - found out below, name by name
+            # One of them will not be joined; those that come before it will.
+            kept: list[str] = []
+            for name in names:
+                with self._costing(name):
+                    self._pickle([*kept, name], aliased=aliased)
+                    kept.append(name)
+            return None
+
+    def _aliased(self, names: Iterable[str]) -> set[int]:
+        """Return the ids of those arrays of Python objects that more than one array of the group shows."""
+        shown: dict[int, set[tuple[int, int, int]]] = {}
+        for unit in dict.fromkeys(self._units[name] for name in names):
+            for low, high, root, array in unit.pickler.memory.object_extents:
+                shown.setdefault(root, set()).add((low, high, array))
+        return {root for root, spans in shown.items() if _overlap(sorted(spans))}
+
+    # --- results
+
+    def _groups(self, together: Sequence[_Unit | None]) -> tuple[EncodedGroup, ...]:
+        units = [unit for unit in together if unit is not None]
+        keys = {name: min(unit.names) for unit in units for name in unit.names}
+        return tuple(self._group(unit, keys) for unit in units)
+
+    def _group(self, unit: _Unit, keys: Mapping[str, str]) -> EncodedGroup:
+        stream, parts = unit.pickler.finish()
+        key = min(unit.names)
+        needs = sorted({keys[name] for name in unit.pickler.needs} - {key})
+        members = tuple(self._member(name) for name in sorted(unit.names))
+        return EncodedGroup(key, members, tuple(needs), stream, parts)
+
+    def _member(self, name: str) -> Member:
+        value = self._value(name)
+        role: Role = "variable" if name in self._bindings else "definition"
+        source = source_of(value) if self._definitions.key_of(value) == name else ""
+        return Member(name, role, type_name(value), bind=self._definitions.is_bound(name), source=source)
+
+
+def _overlap(spans: list[tuple[int, int, int]]) -> bool:
+    return any(later[0] < earlier[1] for earlier, later in pairwise(spans))

@@ -1,0 +1,180 @@
+"""Whose identity matters: objects that, shared by two names, must come back as one.
+
+A shared string, class or index is no reason to store two names together; a shared list, array or cell is.
+Linking by everything that is shared would tie the whole notebook into one group.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import enum
+import fractions
+import logging
+import pathlib
+import re
+import types
+import uuid
+import weakref
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keepstate.codecs._code import CodeSpec
+from keepstate.codecs._definitions import is_definable
+from keepstate.codecs._reducers import reducer_for
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keepstate.codecs._definitions import Definitions
+    from keepstate.codecs._pickler import StreamPickler
+
+_VALUES = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    type(None),
+    tuple,
+    frozenset,
+    range,
+    slice,
+    types.BuiltinFunctionType,
+    types.MethodType,
+    types.ModuleType,
+    types.CodeType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.GenericAlias,
+    types.UnionType,
+    types.EllipsisType,
+    types.NotImplementedType,
+    weakref.ReferenceType,
+    CodeSpec,
+    enum.Enum,
+    dt.date,
+    dt.time,
+    dt.timedelta,
+    dt.tzinfo,
+    decimal.Decimal,
+    fractions.Fraction,
+    uuid.UUID,
+    pathlib.PurePath,
+    re.Pattern,
+    logging.Logger,
+    np.dtype,
+    np.generic,
+    np.ufunc,
+)
+"""Values that never change: equal is as good as the same. The user's own subclasses may change."""
+_VALUES_BY_NAME = frozenset(
+    {
+        "pandas.core.dtypes.base.ExtensionDtype",
+        "pandas.api.extensions.ExtensionDtype",
+        "pandas.core.indexes.base.Index",
+        "pandas.Index",
+        "pandas._libs.tslibs.offsets.BaseOffset",
+        "pandas._libs.tslibs.period._Period",
+        "pandas._libs.interval.Interval",
+        "pandas._libs.internals.BlockValuesRefs",
+        "pandas._libs.missing.NAType",
+        "torch.dtype",
+        "torch.device",
+        "torch.layout",
+        "torch.memory_format",
+        "torch.Size",
+        "torch.storage.UntypedStorage",
+        "torch.storage.TypedStorage",
+        "pyarrow.lib.DataType",
+        "pyarrow.lib.Schema",
+        "pyarrow.lib.Buffer",
+        "polars.datatypes.classes.DataType",
+    }
+)
+"""By the name of a type or of one of its bases."""
+_PLAIN_MUTABLE = (list, dict, set, bytearray, np.ndarray, types.CellType)
+
+
+def _is_value_type(kind: type) -> bool:
+    if kind.__module__ == "typing":
+        return True
+    for base in kind.__mro__:
+        if f"{base.__module__}.{base.__qualname__}" in _VALUES_BY_NAME:
+            return True
+    return issubclass(kind, _VALUES) and (kind.__module__ != "__main__" or issubclass(kind, enum.Enum))
+
+
+class Identity:
+    """Answers for the objects of one picture.
+
+    Args:
+        definitions: Tells what is stored on its own anyway.
+        pickler: Any pickler of the picture; its reducers tell what is kept by reference.
+    """
+
+    def __init__(self, definitions: Definitions, pickler: StreamPickler) -> None:
+        self._definitions = definitions
+        self._pickler = pickler
+        self._types: dict[type, bool] = {}
+
+    def material(self, ids: list[int], memo: Mapping[int, tuple[int, object]]) -> list[int]:
+        """Return those of *ids* whose identity matters.
+
+        Args:
+            ids: Of objects that more than one stream holds.
+            memo: What one of the streams remembers: id → (index, object).
+        """
+        # Globals of a function's own are in no memo: they are dictionaries, and matter.
+        found = [key for key in ids if key not in memo]
+        things = list(map(itemgetter(1), map(memo.__getitem__, filter(memo.__contains__, ids))))
+        kinds = {kind for kind in set(map(type, things)) if self._may_matter(kind)}
+        asked = [thing for thing in things if type(thing) in kinds] if kinds else []
+        of_libraries = self._attributes_of_libraries(memo) if kinds & set(_PLAIN_MUTABLE) else frozenset()
+        return found + [id(t) for t in asked if id(t) not in of_libraries and self.matters(t)]
+
+    def _attributes_of_libraries(self, memo: Mapping[int, tuple[int, object]]) -> frozenset[int]:
+        """Return ids of what the classes of libraries hold: objects whose state repeats it are not linked."""
+        kinds = {base for kind in set(map(type, map(itemgetter(1), memo.values()))) for base in kind.__mro__}
+        return frozenset(
+            id(value) for kind in kinds if self._definitions.is_foreign(kind) for value in vars(kind).values()
+        )
+
+    def _may_matter(self, kind: type) -> bool:
+        known = self._types.get(kind)
+        if known is None:
+            known = kind in _PLAIN_MUTABLE or is_definable(kind) or not _is_value_type(kind)
+            self._types[kind] = known
+        return known
+
+    def matters(self, thing: object) -> bool:
+        """Say whether names that share *thing* must share it when they come back."""
+        kind = type(thing)
+        if kind in _PLAIN_MUTABLE:
+            return True
+        if is_definable(kind):
+            return not self._is_referred_to(thing)
+        return self._may_matter(kind) and not self._is_global(thing)
+
+    def _is_referred_to(self, thing: object) -> bool:
+        found = self._definitions
+        return found.is_foreign(thing) or found.key_of(thing) is not None or found.owner_of(thing) is not None
+
+    def _is_global(self, thing: Any) -> bool:
+        """Tell objects that are kept as a name in a module: their reduce gives that name."""
+        kind: Any = type(thing)
+        reducer = reducer_for(kind)
+        try:
+            if reducer is not None and getattr(reducer, "gives_reference", False):
+                return reducer(self._pickler, thing) is not NotImplemented
+            if kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__:
+                return False
+            return reducer is None and isinstance(thing.__reduce_ex__(5), str)
+        except Exception:  # noqa: BLE001
+            return False  # it was pickled once already; linking one more is the safe side

@@ -1,0 +1,148 @@
+"""The pickler: standard pickle, with our own ways for arrays, functions, classes and a few libraries.
+
+``reducer_override`` is asked about every object that is not a plain container or scalar; which reducer a type
+has is looked up once per type. ``persistent_id`` is not defined: it would cost a call for every object.
+Idea and dispatch table: cloudpickle.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+import numpy as np
+
+from keepstate._model.parts import Part
+from keepstate.codecs import _calls
+from keepstate.codecs._arrays import INLINE_BYTES, Memory
+from keepstate.codecs._reducers import reducer_for
+from keepstate.codecs._stream import end_of
+
+if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable, Collection, Mapping
+
+    from _typeshed import ReadableBuffer
+
+    from keepstate.codecs._definitions import Definitions
+
+
+class TooLongError(Exception):
+    """The stream has grown beyond the limit that it was given."""
+
+
+class _Sink(io.BytesIO):
+    """Takes the bytes of a stream, up to a limit."""
+
+    limit: int | None = None
+
+    def write(self, data: ReadableBuffer) -> int:  # pickle writes frames of 64 KiB and large values whole
+        written = super().write(data)
+        if self.limit is not None and self.tell() > self.limit:
+            raise TooLongError
+        return written
+
+
+class _Buffers:
+    """Takes the buffers that pickle offers; apart from the pickler, which must be in no reference cycle."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+
+    def __call__(self, buffer: pickle.PickleBuffer) -> bool:
+        memory = buffer.raw()
+        if memory.nbytes < INLINE_BYTES:
+            return True  # stays in the stream
+        self.parts.append(Part(memory, 1, not memory.readonly))
+        return False
+
+
+class _NamespaceToken:
+    """Stands for the notebook's namespace while the preamble is written."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _calls.named("namespace"), ()
+
+
+class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Pickles the members of one group into one stream.
+
+    Args:
+        definitions: Tells what is a definition of the notebook.
+        inline: Keys of the definitions that are part of this very group.
+        aliased: Ids of the roots of object arrays whose views must stay views.
+        limit: Bytes of stream at which to give up with :class:`TooLongError`.
+    """
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        *,
+        inline: Collection[str],
+        aliased: Collection[int] = (),
+        limit: int | None = None,
+    ) -> None:
+        self._sink = _Sink()
+        self._sink.limit = limit
+        self._buffers = _Buffers()
+        super().__init__(self._sink, protocol=5, buffer_callback=self._buffers)
+        self.definitions = definitions
+        self.inline = inline
+        self.aliased = aliased
+        self.memory = Memory()
+        self.needs: dict[str, None] = {}
+        """Keys of definitions that this stream refers to."""
+        self.calls: dict[str, None] = {}
+        """Global names that its functions use."""
+        self.links: set[int] = set()
+        """Ids of objects that are shared though pickle does not see them (globals of their own)."""
+        self.code_specs: dict[int, object] = {}
+        self.filled_cells: set[int] = set()
+        self.deferred_cells: set[int] = set()
+        self._reducers: dict[type, Callable[[Any, Any], Any] | None] = {}
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Give the reduce tuple of *obj*, or leave it to pickle."""
+        kind = type(obj)
+        try:
+            reducer = self._reducers[kind]
+        except KeyError:
+            reducer = self._reducers[kind] = reducer_for(kind)
+        return NotImplemented if reducer is None else reducer(self, obj)
+
+    def write(self, values: Mapping[str, object]) -> None:
+        """Pickle *values* after the preamble; whatever a reducer raises comes through."""
+        token = _NamespaceToken()
+        self.dump(token)
+        memo = self.remembered()
+        index, _ = memo.pop(id(token))
+        namespace = self.definitions.namespace
+        memo[id(namespace)] = (index, namespace)
+        self.memo = memo
+        self.dump(dict(values))
+
+    def finish(self) -> tuple[bytes, tuple[Part, ...]]:
+        """Return the stream and its parts."""
+        self._sink.limit = None
+        offset = self._sink.tell()
+        layout, parts = self.memory.finish(self._buffers.parts)
+        self._sink.write(end_of(layout, offset=offset))
+        return self._sink.getvalue(), parts
+
+    def remembered(self) -> dict[int, tuple[int, object]]:
+        """Return id → (index, object) of all that pickle has remembered, and keeps alive."""
+        memo: dict[int, tuple[int, object]] = self.memo.copy()
+        return memo
+
+    @property
+    def body(self) -> memoryview:
+        """What has been written so far."""
+        return self._sink.getbuffer()
+
+    def shared_ids(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        """Return the ids of all objects that the stream holds, without a Python loop."""
+        memo = self.remembered()
+        memo.pop(id(self.definitions.namespace), None)
+        ids = np.fromiter(memo, np.uint64, len(memo))
+        return np.append(ids, np.array(list(self.links), np.uint64)) if self.links else ids

@@ -1,0 +1,100 @@
+"""``keepstate doctor``."""
+
+import os
+import platform
+
+import pytest
+
+from keepstate._repository import Repository
+
+
+def test_surroundings(keepstate, store):
+    """It tells the versions, the store and its format."""
+    found = keepstate("doctor", "--store", store, "--json")
+    assert found.code == 0, found.out
+    assert found.document["python"] == platform.python_version()
+    assert found.document["store"]["path"] == str(store)
+    assert found.document["store"]["format"] == 1
+    assert found.document["store"]["free_bytes"] > 0
+    assert found.document["versions"]["numpy"]
+
+
+def test_host_and_why(keepstate, store):
+    """The host is told with the variable that told it."""
+    found = keepstate("doctor", "--store", store, "--json", KAGGLE_KERNEL_RUN_TYPE="Interactive")
+    assert found.document["host"] == {
+        "name": "kaggle",
+        "told_by": ["KAGGLE_KERNEL_RUN_TYPE"],
+        "trouble": None,
+    }
+
+
+def test_host_told_by_two(keepstate, store):
+    """A host that two variables tell together is told with both."""
+    found = keepstate("doctor", "--store", store, "--json", COLAB_RELEASE_TAG="x", COLAB_NOTEBOOK_ID="y")
+    assert found.document["host"]["name"] == "colab"
+    assert found.document["host"]["told_by"] == ["COLAB_NOTEBOOK_ID", "COLAB_RELEASE_TAG"]
+
+
+def test_plain_host(keepstate, store):
+    """Where no variable tells a host, that is said."""
+    assert "no variable of a known host" in " ".join(keepstate("doctor", "--store", store).out.split())
+
+
+def test_wrong_host(keepstate, store):
+    """A host that is not known is told, and does not end the command."""
+    found = keepstate("doctor", "--store", store, "--json", KEEPSTATE_HOST="moon")
+    assert "moon" in found.document["host"]["trouble"]
+
+
+def test_identity(keepstate, store):
+    """It tells whose state ``start()`` would use here."""
+    found = keepstate("doctor", "--store", store, "--project", "p", "--json", JUPYTERHUB_USER="ana")
+    assert found.document["identity"] == {
+        "project": "p", "member": "ana", "notebook": "notebook", "trouble": None
+    }  # fmt: skip
+
+
+def test_no_store_yet(keepstate, tmp_path):
+    """Where no store is yet but one can be made, all is well, and none is made."""
+    found = keepstate("doctor", "--store", tmp_path / "a" / "b", "--json")
+    assert (found.code, found.document["store"]["exists"]) == (0, False)
+    assert not (tmp_path / "a").exists()
+
+
+def test_foreign_folder(keepstate, tmp_path):
+    """A folder that holds something else cannot be used, and the rest is told all the same."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_text("cat")
+    found = keepstate("doctor", "--store", tmp_path / "photos", "--json")
+    assert found.code == 1
+    assert "cat.jpg" in found.document["store"]["trouble"]
+    assert found.document["python"]
+
+
+def test_file_in_the_way(keepstate, tmp_path):
+    """A store below a file cannot be made."""
+    (tmp_path / "file").write_text("mine")
+    assert keepstate("doctor", "--store", tmp_path / "file" / "store").code == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_read_only(keepstate, tmp_path):
+    """A folder that cannot be written cannot be used."""
+    (tmp_path / "folder").mkdir(mode=0o500)
+    assert keepstate("doctor", "--store", tmp_path / "folder" / "store").code == 1
+
+
+def test_live_lease(keepstate, tmp_path):
+    """A save that is under way is listed with its process."""
+    repository = Repository.open(tmp_path / "store", create=True)
+    with repository.writer("ana", project="p", notebook="n"):
+        found = keepstate("doctor", "--store", tmp_path / "store", "--json")
+    assert [(each["purpose"], each["pid"]) for each in found.document["leases"]] == [("write", os.getpid())]
+
+
+def test_capture(keepstate, store):
+    """It tells how a picture would be taken between cells and inside one, and why so."""
+    found = keepstate("doctor", "--store", store, "--json").document["capture"]
+    assert {level: way["strategy"] for level, way in found.items()}.keys() == {"cell", "statement"}
+    assert all(way["reason"] for way in found.values())

@@ -1,0 +1,262 @@
+"""Plain scripts under guard, each a process of its own."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+START = "import keepstate\ns = keepstate.start(store='store', interval=3600)\n"
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Run a script to its end and return what it printed."""
+
+    def run(code, *, start=START, fails=False, **options):
+        path = tmp_path / "script.py"
+        path.write_text(start + textwrap.dedent(code))
+        done = subprocess.run(
+            [sys.executable, str(path)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            **options,
+        )
+        if not fails:
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert done.stderr == ""
+        return done
+
+    return run
+
+
+def test_a_script_that_ends_leaves_its_state(script):
+    """The last snapshot is taken when the interpreter ends."""
+    script("x = [1]; keepstate.track(x); x.append(2)")
+    assert script("print(x)").stdout.endswith("[1, 2]\n")
+
+
+def test_a_script_that_is_killed_leaves_its_last_snapshot(script):
+    """What was committed before kill -9 is there."""
+    died = script(
+        """
+        import os, signal
+        x = [1]; keepstate.track(x); keepstate.snapshot(); x.append(2)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        fails=True,
+    )
+    assert died.returncode == -signal.SIGKILL
+    assert script("print(x)").stdout.endswith("[1]\n")
+
+
+def test_a_snapshot_says_what_it_is(script):
+    """All facts of the contract, in a script between two statements."""
+    out = script(
+        """
+        import numpy as np
+        x = np.zeros(1000); keepstate.track(x)
+        k = keepstate.snapshot("a note")
+        assert k.reason == "manual" and k.consistency == "statement" and k.names == ("x",)
+        assert k.note == "a note" and k.durability == "local" and k.skipped == {}
+        assert k.logical_bytes >= 8000 and k.written_bytes > 0
+        assert 0 < k.stall_seconds < k.seconds < 60
+        assert k.created_at.utcoffset().total_seconds() == 0
+        assert keepstate.snapshots()[0] == k
+        assert keepstate.snapshot() == k
+        print("fine")
+        """
+    )
+    assert out.stdout.endswith("fine\n")
+
+
+def test_a_snapshot_that_is_not_waited_for_is_listed_once_it_is_committed(script):
+    """It is pending at first, and later it is there under the same id."""
+    out = script(
+        """
+        x = [1]; keepstate.track(x)
+        k = keepstate.snapshot(wait=False)
+        assert k.durability == "pending"
+        keepstate.snapshot()
+        assert k.id in [s.id for s in keepstate.snapshots()]
+        print("fine")
+        """
+    )
+    assert out.stdout.endswith("fine\n")
+
+
+def test_a_snapshot_that_library_code_asks_for_is_marked(script):
+    """From a key function inside sort() no picture is taken on the main thread; the whole of it is marked."""
+    out = script(
+        """
+        taken = []
+        def key(v):
+            if not taken: taken.append(keepstate.snapshot())
+            return v
+        x = [3, 1, 2]; keepstate.track(x)
+        x.sort(key=key)
+        print(taken[0].consistency)
+        """
+    )
+    assert out.stdout.endswith("operation\n")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "told"),
+    [
+        ("keepstate.track(5)", "UntrackableError", "name=object"),
+        ("keepstate.track([1, 2])", "UntrackableError", "no name"),
+        ("keepstate.track('unknown')", "NotFoundError", "unknown"),
+        ("keepstate.track(x=[5])", "InvalidInputError", "another object"),
+        ("keepstate.untrack('unknown')", "NotFoundError", "x"),
+        ("keepstate.restore('unknown')", "NotFoundError", "unknown"),
+        ("keepstate.restore(at='ffffffffff')", "NotFoundError", "snapshots()"),
+        ("keepstate.restore(at='')", "InvalidInputError", "cell"),
+        ("keepstate.load('unknown')", "NotFoundError", "unknown"),
+        ("keepstate.load('x', member='ana')", "InvalidInputError", "ana"),
+        ("keepstate.get('not a name', list)", "InvalidInputError", "identifier"),
+        ("keepstate.start(store='other')", "SessionError", "stop()"),
+        (
+            "keepstate.restore(at=__import__('datetime').datetime(2026, 1, 1))",
+            "InvalidInputError",
+            "time zone",
+        ),
+    ],
+)
+def test_bad_input_is_told_and_nothing_is_lost(script, call, error, told):
+    """The error says what happened and what to do; the session goes on."""
+    out = script(
+        f"""
+        x = [1]; keepstate.track(x); keepstate.snapshot()
+        try:
+            {call}
+        except keepstate.KeepstateError as e:
+            print(type(e).__name__, e)
+        assert keepstate.snapshot().names == ("x",)
+        """
+    ).stdout
+    assert error in out
+    assert told in out
+
+
+@pytest.mark.parametrize(
+    ("start", "error"),
+    [
+        ("store='file'", "NotAStoreError"),
+        ("store='foreign'", "NotAStoreError"),
+        ("store='newer'", "FormatError"),
+        ("store='file/below'", "StoreError"),
+        ("interval=0", "InvalidInputError"),
+        ("colour='red'", "InvalidInputError"),
+    ],
+)
+def test_a_bad_start_says_what_is_wrong_and_starts_nothing(script, tmp_path, start, error):
+    """After it, a right start works."""
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.txt").write_text("mine")
+    (tmp_path / "newer").mkdir()
+    (tmp_path / "newer" / "keepstate.json").write_text('{"format": 99, "store": "ab"}')
+    out = script(
+        f"""
+        import keepstate
+        try:
+            keepstate.start({start})
+        except keepstate.KeepstateError as e:
+            print(type(e).__name__)
+        x = 1
+        keepstate.start(store='store', track=['x'])
+        print(keepstate.snapshot().names)
+        """,
+        start="",
+    ).stdout
+    assert error in out
+    assert out.endswith("('x',)\n")
+    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "foreign" / "thesis.txt").read_text() == "mine"
+
+
+def test_without_a_session_every_call_says_so(script):
+    """The error names start()."""
+    out = script(
+        """
+        import keepstate
+        for call in (keepstate.snapshots, keepstate.status, keepstate.stop, keepstate.snapshot):
+            try: call()
+            except keepstate.SessionError as e: print(e)
+        """,
+        start="",
+    ).stdout
+    assert out.count("keepstate.start()") == 4
+
+
+def test_stop_takes_a_last_snapshot_and_ends_the_guard(script):
+    """After it no thread of ours is left, and a new session can begin."""
+    out = script(
+        """
+        import threading
+        x = [1]; keepstate.track(x); keepstate.stop()
+        print([t.name for t in threading.enumerate() if t.name.startswith(("keepstate", "APS"))])
+        x = [2]
+        t = keepstate.start(store='store', interval=3600)
+        print(keepstate.load('x'), x, len(keepstate.snapshots()))
+        """
+    ).stdout
+    assert "[]\n" in out
+    assert out.endswith("[1] [2] 1\n")
+
+
+def test_importing_costs_little_and_brings_no_heavy_library(tmp_path):
+    """`import keepstate` brings neither pandas, torch nor IPython, nor what only start() needs."""
+    code = (
+        "import sys, numpy; before = set(sys.modules); import keepstate; new = set(sys.modules) - before\n"
+        "print(sorted({m.split('.')[0] for m in new} & {'pandas', 'torch', 'IPython', 'apscheduler', 'blosc2',"
+        " 'rich', 'typer', 'cloudpickle', 'psutil', 'msgspec'}))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert out.stdout == "[]\n"
+
+
+def test_limits_of_the_call_are_shown_with_the_deadline_they_make(script):
+    """The nearest foreseen end is a time in UTC."""
+    out = script(
+        """
+        keepstate.stop(snapshot=False)
+        keepstate.start(store='store', limits={'idle_seconds': 600, 'lifetime_seconds': 3600})
+        s = keepstate.status()
+        print(s.idle_limit_seconds, s.lifetime_limit_seconds, s.deadline.utcoffset(), s.host)
+        """
+    ).stdout
+    assert out.endswith("600.0 3600.0 0:00:00 plain\n")
+
+
+def test_one_object_that_cannot_be_kept_costs_itself_alone(script):
+    """What cannot be kept is skipped by name with the reason."""
+    out = script(
+        """
+        import socket
+        x, sock = [1], socket.socket()
+        keepstate.track(x, sock)
+        k = keepstate.snapshot()
+        print(k.names, sorted(k.skipped), k.skipped['sock'])
+        sock.close()
+        """
+    ).stdout
+    assert "('x',) ['sock']" in out
+    assert "socket" in out
+
+
+def test_histories_of_sessions_stand_side_by_side(script):
+    """Each start is a session of its own; the newest of the newest session comes back, all are listed."""
+    script("x = 1; keepstate.track('x'); keepstate.snapshot(); x = 2; keepstate.snapshot()")
+    script("x = 3")
+    out = script(
+        "print(x, len(keepstate.snapshots()), len({k.lineage for k in keepstate.snapshots()}))"
+    ).stdout
+    assert out.endswith("3 3 2\n")

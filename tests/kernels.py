@@ -93,11 +93,21 @@ class Kernel:
 
     def run_silently(self, code):
         """Run code that is no cell: no hook of a cell sees it."""
-        message = self.client.execute(code, silent=True)
+        self._shell_reply(self.client.execute(code, silent=True))
+
+    def settle(self):
+        """Return once the state after the last cell is committed; evaluated outside any cell."""
+        kept = {"s": "__import__('keepstate').snapshot().id"}
+        message = self.client.execute("", silent=True, user_expressions=kept)
+        answer = self._shell_reply(message)["user_expressions"]["s"]
+        assert answer["status"] == "ok", answer
+
+    def _shell_reply(self, message):
         reply = self.client.get_shell_msg(timeout=TIMEOUT)
         while reply["parent_header"].get("msg_id") != message:
             reply = self.client.get_shell_msg(timeout=TIMEOUT)
         assert reply["content"]["status"] == "ok", reply["content"]
+        return reply["content"]
 
     def idle_messages(self, seconds):
         """Collect what the kernel sends unasked for so long."""

@@ -82,7 +82,7 @@ class Disk:
         """Remove a file; one that is gone already is fine."""
         path.unlink(missing_ok=True)
 
-    def entries(self, path: Path) -> list[DirectoryEntry]:
+    def entries(self, path: Path | str) -> list[DirectoryEntry]:
         """List a directory in no particular order; one that is not there has no entries."""
         found = []
         try:

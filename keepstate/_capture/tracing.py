@@ -62,7 +62,7 @@ class _Pending:
         return ctypes.pythonapi.Py_AddPendingCall(self._call, None) == 0
 
 
-_C_CALL = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+_C_CALL = ctypes.PYFUNCTYPE(ctypes.c_int)
 
 
 class _Waiting:

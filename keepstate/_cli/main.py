@@ -75,6 +75,7 @@ def _print(answer: Answer, *, as_json: bool) -> None:
         sys.stdout.write(json.dumps(answer.document, indent=2) + "\n")
     else:
         sys.stdout.write(_rendered(answer.text, sys.stdout))
+    sys.stdout.flush()  # a reader that has gone is noticed here, where typer ends the command quietly
     if not (as_json and answer.is_refusal):
         sys.stderr.write("".join(f"{plain(remark)}\n" for remark in answer.remarks))
 

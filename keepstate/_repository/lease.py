@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from keepstate._base.disk import FULL, Disk, make_directories, translating
 

@@ -3,7 +3,7 @@
 Safe beside writers, which never wait for it: packs are condemned in public, the writers that may not have
 seen that are waited for, the manifests are read again, and only then are packs deleted. Safe against a
 power cut at every line: what is deleted is needed by nothing that is still there. The proof is in FORMAT.md
-§7.
+§8.
 Source: two-phase deletion of restic and kopia.
 """
 

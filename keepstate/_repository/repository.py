@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._base.disk import SYSTEM_DISK, Disk, translating
-from keepstate._repository.catalog import Catalog, Location
 from keepstate._repository.history import newest_first
-from keepstate._repository.layout import MemberFolder, decode_name, encode_name, member_folder
+from keepstate._repository.layout import member_folder
 from keepstate._repository.lease import LIMIT_SECONDS, Held, Lease, drop_lease, leases, take_lease
 from keepstate._repository.manifests import DamagedManifest, ManifestFolder
 from keepstate._repository.marker import make_store, read_marker
+from keepstate._repository.members import Members
 from keepstate._repository.prune import Pruner, PruneReport
 from keepstate._repository.reach import decode_group
-from keepstate._repository.reader import ChunkReader, StoredPart
 from keepstate._repository.usage import Usage, usage_of_member
 from keepstate._repository.verify import VerifyReport, verify_member
 from keepstate._repository.writer import Writer
 from keepstate.errors import InvalidInputError, KeepstateError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection
     from pathlib import Path
     from typing import Self
 
     from keepstate._model.manifest import GroupRecord, Manifest, PartRecord, Ref
+    from keepstate._repository.reader import StoredPart
 
 
 class Repository:
@@ -42,8 +42,7 @@ class Repository:
         """Random, given when the store was made."""
         self._disk = disk
         self._clock = clock
-        self._catalogs: dict[str, Catalog] = {}
-        self._manifests: dict[str, ManifestFolder] = {}
+        self._members = Members(path, disk)
 
     @classmethod
     def open(cls, path: Path, *, create: bool, disk: Disk = SYSTEM_DISK, clock: Clock = SYSTEM_CLOCK) -> Self:
@@ -77,8 +76,8 @@ class Repository:
     ) -> list[Manifest]:
         """Every readable manifest that fits, newest first; see :meth:`damaged_manifests` for the others."""
         found: list[Manifest] = []
-        for folder in self._folders(member):
-            found += self._manifest_folder(folder).read(project=project, notebook=notebook)[0]
+        for folder in self._members.folders(member):
+            found += self._members.manifests(folder).read(project=project, notebook=notebook)[0]
         return newest_first(
             manifest
             for manifest in found
@@ -90,8 +89,8 @@ class Repository:
     ) -> list[DamagedManifest]:
         """Files that should be manifests and cannot be used, each with the reason."""
         found: list[DamagedManifest] = []
-        for folder in self._folders(member):
-            found += self._manifest_folder(folder).read(project=project, notebook=notebook)[1]
+        for folder in self._members.folders(member):
+            found += self._members.manifests(folder).read(project=project, notebook=notebook)[1]
         return found
 
     def manifest(self, snapshot_id: str) -> Manifest:
@@ -107,7 +106,7 @@ class Repository:
 
     def members(self) -> list[str]:
         """Names of all who have written here, sorted."""
-        return sorted(self._name(folder) for folder in self._folders(None))
+        return sorted(self._members.name(folder) for folder in self._members.folders(None))
 
     # Reading
 
@@ -121,7 +120,7 @@ class Repository:
         Raises:
             IntegrityError: It is missing or damaged.
         """
-        return decode_group(self._reader(member).record(record_id))
+        return decode_group(self._members.reader(member).record(record_id))
 
     def read(self, ref: Ref, *, member: str | None = None) -> bytes:
         """Give all bytes of a ref, each chunk checked against its id.
@@ -129,7 +128,7 @@ class Repository:
         Raises:
             IntegrityError: Something is missing or damaged.
         """
-        return self._reader(member).read(ref)
+        return self._members.reader(member).read(ref)
 
     def part(self, record: PartRecord, *, member: str | None = None) -> StoredPart:
         """Give a reader of a part; that all its chunks are there is checked here, their bytes when read.
@@ -137,32 +136,11 @@ class Repository:
         Raises:
             IntegrityError: A chunk is missing.
         """
-        return self._reader(member).part(record)
+        return self._members.reader(member).part(record)
 
     def refresh(self) -> None:
         """Learn which packs others have added or deleted."""
-        for name in list(self._catalogs):
-            self._refreshed(MemberFolder(self.path / "members" / name))
-
-    def _reader(self, member: str | None) -> ChunkReader:
-        def locate(chunk_id: bytes) -> Iterator[Location]:
-            for folder in self._folders(member):
-                yield from self._catalog(folder).locate(chunk_id)
-
-        def plain_length(chunk_id: bytes) -> int | None:
-            return next((location.entry.plain for location in locate(chunk_id)), None)
-
-        def refresh() -> None:
-            for folder in self._folders(member):
-                self._refreshed(folder, trust_indexes=False)
-
-        return ChunkReader(locate, plain_length, refresh=refresh, on_damage=self._mark)
-
-    def _mark(self, location: Location) -> None:
-        """Remember a damaged copy: the next save writes that chunk again if it still has it."""
-        folder = MemberFolder(self.path / "members" / location.folder_name)
-        marked = self._catalog(folder).marked(location.pack_id, location.entry.id)
-        self._catalogs[location.folder_name] = marked
+        self._members.refresh()
 
     # Writing
 
@@ -178,6 +156,7 @@ class Repository:
         Raises:
             StoreError: The store cannot be written.
         """
+        self._find_again()
         folder = member_folder(self.path, member)
         lease = take_lease(
             self._disk,
@@ -189,7 +168,7 @@ class Repository:
             lineage=lineage,
         )
         try:
-            catalog = self._refreshed(folder)
+            catalog = self._members.refreshed(folder)
         except KeepstateError:
             drop_lease(self._disk, folder, lease)
             raise
@@ -199,8 +178,22 @@ class Repository:
             member=member,
             lease=lease,
             catalog=catalog,
-            on_packs=lambda newer: self._catalogs.__setitem__(folder.root.name, newer),
+            on_packs=self._members.learn,
         )
+
+    def _find_again(self) -> None:
+        """Make sure that the store is still the one that was opened; begin anew in a folder that was emptied.
+
+        What is written beside no marker could never be opened again.
+        """
+        try:
+            marker = read_marker(self.path, self._disk) or make_store(self.path, self._disk)
+        except OSError as error:
+            raise error if isinstance(error, StoreError) else translate(error, self.path) from error
+        if marker.store != self.store_id:
+            self.store_id = marker.store
+            self._catalogs.clear()
+            self._manifests.clear()
 
     def saving(self, *, project: str, member: str, notebook: str) -> list[Lease]:
         """Saves of this notebook that are under way, also of a kernel that is dead by now."""
@@ -239,16 +232,16 @@ class Repository:
         """
         began = self._clock.monotonic()
         report = VerifyReport(deep=deep)
-        for folder in self._folders(member):
+        for folder in self._members.folders(member):
             sound, damaged = ManifestFolder(self._disk, folder).read(project=project)
-            catalog = self._fresh_catalog(folder)
+            catalog = self._members.fresh_catalog(folder)
             verify_member(
                 report,
                 catalog=catalog,
                 manifests=sound,
                 damaged=damaged,
                 on_progress=on_progress,
-                on_damage=self._mark,
+                on_damage=self._members.mark,
             )
             there = {each.id for each in ManifestFolder(self._disk, folder).read(project=project)[0]}
             for own in {each.id for each in sound} - there:
@@ -287,14 +280,14 @@ class Repository:
         if keep_last < 1:
             raise InvalidInputError("keep_last is 1 or more")
         report = PruneReport()
-        for folder in self._folders(member):
+        for folder in self._members.folders(member):
             if not folder.root.is_dir():
                 continue  # nobody of this name has written here, and prune makes no folders
             pruner = Pruner(
                 disk=self._disk,
                 clock=self._clock,
                 folder=folder,
-                catalog=self._catalogs.get(folder.root.name) or Catalog(folder),
+                catalog=self._members.known(folder),
                 keep_last=keep_last,
                 project=project,
                 keep=frozenset(keep),
@@ -310,45 +303,9 @@ class Repository:
     def usage(self, *, member: str | None = None) -> list[Usage]:
         """Who owns how many bytes, by member and project."""
         found = []
-        for folder in self._folders(member):
-            manifests = self._manifest_folder(folder).read()[0]
+        for folder in self._members.folders(member):
+            manifests = self._members.manifests(folder).read()[0]
+            name, catalog = self._members.name(folder), self._members.fresh_catalog(folder)
             with translating(folder.root):
-                found.append(
-                    usage_of_member(self._disk, self._name(folder), self._fresh_catalog(folder), manifests)
-                )
+                found.append(usage_of_member(self._disk, name, catalog, manifests))
         return found
-
-    # Folders of members
-
-    def _folders(self, member: str | None) -> list[MemberFolder]:
-        if member is not None:
-            return [member_folder(self.path, member)]
-        with translating(self.path):
-            entries = self._disk.entries(self.path / "members")
-        names = sorted(entry.name for entry in entries if entry.is_directory)
-        return [MemberFolder(self.path / "members" / name) for name in names]
-
-    def _name(self, folder: MemberFolder) -> str:
-        name = decode_name(folder.root.name)
-        if encode_name(name) != folder.root.name:  # shortened: only what is inside says it all
-            for manifest in self._manifest_folder(folder).read()[0]:
-                return manifest.member
-        return name
-
-    def _manifest_folder(self, folder: MemberFolder) -> ManifestFolder:
-        return self._manifests.setdefault(folder.root.name, ManifestFolder(self._disk, folder))
-
-    def _catalog(self, folder: MemberFolder) -> Catalog:
-        return self._catalogs.get(folder.root.name) or self._refreshed(folder)
-
-    def _refreshed(self, folder: MemberFolder, *, trust_indexes: bool = True) -> Catalog:
-        catalog = self._catalogs.get(folder.root.name) or Catalog(folder)
-        with translating(folder.root):
-            catalog = catalog.refreshed(self._disk, trust_indexes=trust_indexes)
-        self._catalogs[folder.root.name] = catalog
-        return catalog
-
-    def _fresh_catalog(self, folder: MemberFolder) -> Catalog:
-        """Read everything anew, without trusting what was read before or what an index says."""
-        with translating(folder.root):
-            return Catalog(folder).refreshed(self._disk, trust_indexes=False)

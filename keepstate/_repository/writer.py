@@ -23,8 +23,7 @@ from keepstate._repository.fingerprint import CHUNK_BYTES, Piece
 from keepstate._repository.lease import HOLD_SECONDS, Lease, drop_lease
 from keepstate._repository.manifests import encode_manifest
 from keepstate._repository.packer import Packer
-from keepstate._repository.reach import Reach
-from keepstate._repository.reader import ChunkReader
+from keepstate._repository.recheck import may_rely
 from keepstate._repository.verify import check_pack
 from keepstate.errors import InvalidInputError, StoreError
 
@@ -266,32 +265,8 @@ class Writer:
         )
         if passed > HOLD_SECONDS:
             raise ConflictError("this save took so long that its lease no longer counts: save again")
-        sound = all(self._catalog.has(own) for own in self._relied | self._written)
-        if not sound or any(self._is_condemned(own) for own in self._carried(manifest)):
+        if not may_rely(self._catalog, manifest, given=self._written | self._relied):
             raise ConflictError("what this snapshot relies on was pruned meanwhile: save again")
-
-    def _carried(self, manifest: Manifest) -> set[bytes]:
-        """Chunks that the manifest names and this writer was not given: of names carried by reference.
-
-        What is missing or damaged among them was so before; it must not keep the other names from being
-        saved.
-        """
-        reach = Reach(ChunkReader(self._catalog.locate, self._catalog.plain_length))
-        mine = self._written | self._relied
-        groups, refs = reach.roots(manifest)
-        found = {own for ref in refs if ref.id not in mine for own in reach.ref(ref).chunks}
-        seen: set[bytes] = set()
-        for group in groups:
-            try:
-                if group not in mine:
-                    found.update(own for each in reach.groups([group], seen=seen) for own in each.chunks)
-            except StoreError:
-                continue  # not to be read today: it is carried as it is
-        return found
-
-    def _is_condemned(self, own: bytes) -> bool:
-        copies = list(self._catalog.locate(own))
-        return bool(copies) and all(each.pack_id in self._catalog.condemned for each in copies)
 
     def abandon(self) -> None:
         """Leave nothing of what was not committed; may be called again."""

@@ -76,7 +76,8 @@ class Definitions:
         self._objects[name] = thing
 
     def _unwrap(self, thing: object) -> None:
-        inner = vars(thing).get("__wrapped__") if not issubclass(type(thing), type) else None
+        attributes = getattr(thing, "__dict__", None)  # a TypeVar of 3.12 has none
+        inner = attributes.get("__wrapped__") if isinstance(attributes, dict) else None
         while type(inner) is FunctionType and id(inner) not in self._wrapped:
             self._wrapped.add(id(inner))
             inner = vars(inner).get("__wrapped__")

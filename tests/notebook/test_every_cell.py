@@ -11,19 +11,6 @@ DATA = Path(__file__).parent.parent / "data"
 CELLS = [cell.strip() for cell in (DATA / "notebook.py").read_text().split("# %%\n")[1:]]
 LOOK = (DATA / "look_at_everything.py").read_text()
 
-KEPT = {"s": "__import__('keepstate').snapshot().id"}
-"""Evaluated outside any cell: returns once the state after the last cell is committed."""
-
-
-def settle(kernel):
-    message = kernel.client.execute("", silent=True, user_expressions=KEPT)
-    reply = kernel.client.get_shell_msg(timeout=60)
-    while reply["parent_header"].get("msg_id") != message:
-        reply = kernel.client.get_shell_msg(timeout=60)
-    answer = reply["content"]["user_expressions"]["s"]
-    assert answer["status"] == "ok", answer
-
-
 def finish(kernel, cells):
     for cell in cells:
         kernel.run(cell)
@@ -35,7 +22,7 @@ def killed_after(k, directory):
     first = Kernel(directory)
     for cell in [START, *CELLS[: k + 1]]:
         first.run(cell)
-    settle(first)
+    first.settle()
     first.kill()
     second = Kernel(directory)
     said = second.run(START).text

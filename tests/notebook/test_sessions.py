@@ -58,6 +58,7 @@ def test_the_first_cell_tells_whose_state_it_is_and_what_came_back(kernel):
     first = kernel()
     assert "project 'default', notebook 'notebook', member 'me'" in first.said
     first.run("x = [1]; keepstate.track(x)")
+    first.settle()
     first.kill()
     second = kernel()
     assert re.search(r"^x +restored", second.said, re.MULTILINE)
@@ -68,6 +69,7 @@ def test_names_are_there_later_in_the_very_cell_that_starts(kernel):
     """A cell that calls start() and goes on can use what came back."""
     first = kernel()
     first.run("x = 41; keepstate.track('x')")
+    first.settle()
     first.kill()
     second = kernel(START + "\nprint('x is', x + 1)")
     assert "x is 42" in second.said
@@ -77,6 +79,7 @@ def test_a_live_variable_is_left_alone(kernel):
     """start() binds only what the namespace lacks."""
     first = kernel()
     first.run("x = 'kept'; y = 1; keepstate.track('x', 'y')")
+    first.settle()
     first.kill()
     second = kernel("x = 'live'\n" + START)
     assert second.run("print(x, y)").text == "live 1\n"
@@ -86,9 +89,11 @@ def test_restored_names_are_tracked_again_and_all_stays_on(kernel):
     """The second session guards what the first did, without a word from the user."""
     first = kernel()
     first.run("keepstate.track('all'); x = 1")
+    first.settle()
     first.kill()
     second = kernel()
     second.run("fresh = 'new'; x = 2")
+    second.settle()
     second.kill()
     third = kernel()
     assert third.run("print(x, fresh)").text == "2 new\n"
@@ -107,6 +112,7 @@ def test_a_run_all_that_rebuilds_is_told_once_how_to_get_the_restored_state(kern
     """A name that is bound anew before any cell has read it is named, with the call that brings it back."""
     first = kernel()
     first.run("def build(): return ['fresh']\nmodel = ['trained']; keepstate.track(model)")
+    first.settle()
     first.kill()
     second = kernel()
     said = second.run("model = ['fresh']").text
@@ -121,6 +127,7 @@ def test_get_keeps_a_run_all_from_rebuilding(kernel):
     first = kernel()
     first.run("def build(): print('building'); return ['trained']")
     assert first.run("model = keepstate.get('model', build)").text == "building\n"
+    first.settle()
     first.kill()
     second = kernel()
     second.run("def build(): print('building'); return ['fresh']")
@@ -133,6 +140,7 @@ def test_a_name_whose_library_comes_later_is_bound_before_the_cell_that_needs_it
     library.write_text("class Thing:\n    value = 7\n")
     first = kernel()
     first.run("import rare_library; thing = rare_library.Thing(); x = 1; keepstate.track(thing, 'x')")
+    first.settle()
     first.kill()
     text = library.read_text()
     library.unlink()
@@ -144,6 +152,7 @@ def test_a_name_whose_library_comes_later_is_bound_before_the_cell_that_needs_it
     assert missed.error.startswith("NameError")
     assert "rare_library" in missed.text
     second.run("x = 2")
+    second.settle()
     second.kill()
     third = kernel()
     library.write_text(text)
@@ -156,6 +165,7 @@ def test_random_streams_go_on_where_they_were(kernel):
     first.run("import random, numpy as np; random.seed(1); np.random.seed(1); x = 1; keepstate.track('x')")
     first.run("s1 = (random.random(), np.random.rand())")
     expected = first.run("print(random.getstate()[1][:3], np.random.get_state()[1][:3])").text
+    first.settle()
     first.kill()
     second = kernel()
     assert (
@@ -173,6 +183,7 @@ def test_torch_draws_on_although_it_is_imported_after_the_restore(kernel):
     first.run("import torch; torch.manual_seed(5); x = 1; keepstate.track('x')")
     first.run("expected = torch.rand(3); torch.manual_seed(5); torch.rand(1)")
     expected = first.run("print(torch.get_rng_state().sum().item())").text
+    first.settle()
     first.kill()
     second = kernel()
     assert second.run("import torch; print(torch.get_rng_state().sum().item())").text == expected
@@ -210,10 +221,12 @@ def test_a_store_that_was_emptied_is_filled_again(kernel):
     one = kernel(
         "import keepstate, os, shutil, numpy as np\ns = keepstate.start(store='store', interval=3600)"
     )
-    one.run("x = np.arange(1e6); keepstate.track(x); keepstate.snapshot()")
+    one.run("x = np.arange(1e6); keepstate.track(x)")
+    one.settle()
     one.run("shutil.rmtree('store'); y = 1; keepstate.track('y')")
     one.run("keepstate.snapshot(note='again')", ok=False)
     one.run("keepstate.snapshot(note='again')")
+    one.settle()
     one.kill()
     assert kernel().run("print(x.sum(), y)").text == "499999500000.0 1\n"
 

@@ -32,14 +32,14 @@ def writer_of(path, known, sequence=1, lineage="s2"):
 
     def call(disk):
         repository = repositories[0]
-        repository._disk = disk
+        repository._disk = repository._members._disk = disk
         with repository.writer("ana") as writer:
             names = put_values(writer, VALUES, known)
             return writer.commit(lambda n: manifest(names, sequence=sequence, lineage=lineage))
 
     repository = Repository.open(path, create=False)
     everything(path)
-    repository._refreshed(repository._folders("ana")[0])
+    repository.refresh()
     repositories.append(repository)
     return call
 

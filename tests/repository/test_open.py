@@ -2,10 +2,11 @@
 
 import json
 import os
+import shutil
 import warnings
 
 import pytest
-from saves import save
+from saves import everything, save
 
 from keepstate._repository import Repository
 from keepstate.errors import FormatError, NotAStoreError, StoreError
@@ -95,3 +96,12 @@ def test_a_store_that_cannot_be_written_can_be_read(tmp_path, repository):
     for path in [repository.path, *repository.path.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_store_that_was_emptied_under_a_session_is_begun_anew(repository):
+    """When everything was deleted, the next save makes a store that opens, and relies on nothing."""
+    first = save(repository, {"a": b"a" * 300}, sequence=1)
+    shutil.rmtree(repository.path)
+    second = save(repository, {"a": b"a" * 300}, sequence=2, known=first.known)
+    assert everything(repository.path) == {second.manifest.id: {"a": b"a" * 300}}
+    assert repository.verify(deep=True).is_sound

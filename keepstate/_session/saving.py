@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keepstate._capture import ChildStuck, NeedsCopy, choose, random_states, read_conditions
+from keepstate._model.snapshot import Where
 from keepstate._repository import load_compression
 from keepstate._session.guard import TakeAgain
 from keepstate._snapshot import Occasion, Save, Saved, snapshot_of
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from keepstate._capture import Choice, Taken
     from keepstate._model.kernel import Cell, Kernel
     from keepstate._model.manifest import Manifest
-    from keepstate._model.snapshot import Consistency, Snapshot, Where
+    from keepstate._model.snapshot import Consistency, Snapshot
     from keepstate._repository import Repository
     from keepstate._session.guard import Request
     from keepstate._session.identity import Identity
@@ -111,7 +112,7 @@ class Saving:
             reason=request.reason,
             consistency=level,
             started=started,
-            where=where,
+            where=self._place(level, where),
             note=request.note,
             tracked=tuple(sorted(self.selection.names | carried.keys())),
             track_all=self.selection.everything,
@@ -138,6 +139,12 @@ class Saving:
         )
         taken = choice.take(save, copy_ranges=self._copy_ranges)
         return Picture(self, taken, self.cells_begun if level == "cell" else -1)
+
+    def _place(self, level: Consistency, where: Where | None) -> Where | None:
+        cell = self.kernel.running
+        if level == "cell" or cell is None:
+            return None
+        return Where(cell.number, None if where is None else where.line)
 
     def _choose(self, level: Consistency, *, by_user: bool) -> Choice:
         conditions = read_conditions(

@@ -26,7 +26,7 @@ from keepstate.codecs._definitions import is_definable
 from keepstate.codecs._reducers import reducer_for
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from keepstate.codecs._definitions import Definitions
     from keepstate.codecs._pickler import StreamPickler
@@ -83,6 +83,8 @@ _VALUES_BY_NAME = frozenset(
         "pandas._libs.tslibs.offsets.BaseOffset",
         "pandas._libs.tslibs.period._Period",
         "pandas._libs.interval.Interval",
+        "pandas.Interval",
+        "dateutil.relativedelta.relativedelta",
         "pandas._libs.internals.BlockValuesRefs",
         "pandas._libs.missing.NAType",
         "torch.dtype",
@@ -111,6 +113,14 @@ def _is_value_type(kind: type) -> bool:
     return issubclass(kind, _VALUES) and (kind.__module__ != "__main__" or issubclass(kind, enum.Enum))
 
 
+def _ids_within(state: object, *, levels: int = 3) -> Iterator[int]:
+    """Yield the ids of a state and of the plain containers in it, so many levels down."""
+    if levels and (type(state) is dict or type(state) is list):
+        yield id(state)
+        for item in state.values() if isinstance(state, dict) else state:
+            yield from _ids_within(item, levels=levels - 1)
+
+
 class Identity:
     """Answers for the objects of one picture.
 
@@ -136,15 +146,20 @@ class Identity:
         things = list(map(itemgetter(1), map(memo.__getitem__, filter(memo.__contains__, ids))))
         kinds = {kind for kind in set(map(type, things)) if self._may_matter(kind)}
         asked = [thing for thing in things if type(thing) in kinds] if kinds else []
-        of_libraries = self._attributes_of_libraries(memo) if kinds & set(_PLAIN_MUTABLE) else frozenset()
-        return found + [id(t) for t in asked if id(t) not in of_libraries and self.matters(t)]
+        owned = self._owned_ids(things, memo) if kinds & set(_PLAIN_MUTABLE) else frozenset()
+        return found + [id(t) for t in asked if id(t) not in owned and self.matters(t)]
+
+    def _owned_ids(self, things: list[object], memo: Mapping[int, tuple[int, object]]) -> frozenset[int]:
+        """Return ids of containers that belong to a value or to a library's class, and link nothing either."""
+        values = (thing for thing in things if not self._may_matter(type(thing)))
+        owned = {key for value in values for key in _ids_within(getattr(value, "__dict__", None))}
+        return self._attributes_of_libraries(memo) | owned
 
     def _attributes_of_libraries(self, memo: Mapping[int, tuple[int, object]]) -> frozenset[int]:
-        """Return ids of what the classes of libraries hold: objects whose state repeats it are not linked."""
+        """Return ids of what libraries' classes hold: objects whose state repeats it are not linked."""
         kinds = {base for kind in set(map(type, map(itemgetter(1), memo.values()))) for base in kind.__mro__}
-        return frozenset(
-            id(value) for kind in kinds if self._definitions.is_foreign(kind) for value in vars(kind).values()
-        )
+        foreign = filter(self._definitions.is_foreign, kinds)
+        return frozenset(id(value) for kind in foreign for value in vars(kind).values())
 
     def _may_matter(self, kind: type) -> bool:
         known = self._types.get(kind)

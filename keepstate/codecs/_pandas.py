@@ -45,6 +45,15 @@ def reduce_index(pickler: StreamPickler, index: Any) -> Any:
     return (make, arguments, *rest)
 
 
+def reduce_dtype(_pickler: StreamPickler, dtype: Any) -> Any:
+    """Reduce a dtype without what it has cached, which grows as it is used."""
+    reduced = dtype.__reduce_ex__(5)
+    if isinstance(reduced, str) or len(reduced) < 3 or not isinstance(reduced[2], dict):
+        return reduced
+    state = {name: value for name, value in reduced[2].items() if name != "_cache"}
+    return (*reduced[:2], state, *reduced[3:])
+
+
 def _detached(pickler: StreamPickler, value: Any) -> Any:
     if type(value) is list and any(type(item) is np.ndarray for item in value):
         return [_detached(pickler, item) for item in value]
@@ -91,5 +100,7 @@ PANDAS_REDUCERS: dict[str, Callable[[Any, Any], Any]] = {
     "pandas.core.internals.managers.SingleBlockManager": reduce_series_manager,
     "pandas.core.indexes.base.Index": reduce_index,
     "pandas.Index": reduce_index,
+    "pandas.core.dtypes.base.ExtensionDtype": reduce_dtype,
+    "pandas.api.extensions.ExtensionDtype": reduce_dtype,
 }
 """By the name of a type or of one of its bases."""

@@ -22,6 +22,7 @@ from keepstate._api import (
     track,
     untrack,
 )
+from keepstate._model.snapshot import RestoreReport, Snapshot, Status
 from keepstate.errors import (
     AmbiguousError,
     CaptureError,
@@ -52,7 +53,10 @@ __all__ = [
     "KeepstateError",
     "NotAStoreError",
     "NotFoundError",
+    "RestoreReport",
     "SessionError",
+    "Snapshot",
+    "Status",
     "StoreError",
     "StoreFullError",
     "UntrackableError",

@@ -186,14 +186,11 @@ class Repository:
 
         What is written beside no marker could never be opened again.
         """
-        try:
+        with translating(self.path):
             marker = read_marker(self.path, self._disk) or make_store(self.path, self._disk)
-        except OSError as error:
-            raise error if isinstance(error, StoreError) else translate(error, self.path) from error
         if marker.store != self.store_id:
             self.store_id = marker.store
-            self._catalogs.clear()
-            self._manifests.clear()
+            self._members.forget()
 
     def saving(self, *, project: str, member: str, notebook: str) -> list[Lease]:
         """Saves of this notebook that are under way, also of a kernel that is dead by now."""

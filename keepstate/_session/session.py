@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import html
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -87,7 +87,8 @@ class Session:
         self._timer = Timer(options.interval, self._on_timer)
         self._last_activity = clock.utc_now()
         self._at_stop: list[Callable[[], object]] = []
-        self.active = True
+        self._process = os.getpid()
+        self._stopped = False
         if options.restore != "off":
             self._restore_at_start(newest)
 
@@ -125,6 +126,11 @@ class Session:
         """Start to guard; called once everything else stands."""
         self._guard.start()
         self._timer.start()
+
+    @property
+    def active(self) -> bool:
+        """Whether it guards; in a process that the user forked off it does not."""
+        return not self._stopped and os.getpid() == self._process
 
     def on_stop(self, callback: Callable[[], object]) -> None:
         """Have *callback* called when the session ends."""
@@ -315,7 +321,7 @@ class Session:
                 )
                 self._guard.wait(request)
         finally:
-            self.active = False
+            self._stopped = True
             self._guard.close()
             for callback in self._at_stop:
                 callback()
@@ -326,6 +332,8 @@ class Session:
 
     def before_cell(self, reads: Callable[[], frozenset[str] | None]) -> None:
         """A cell is about to run."""
+        if not self.active:
+            return
         self._saving.cells_begun += 1
         self._last_activity = self._clock.utc_now()
         if bound := self._recovery.before_cell(reads):
@@ -338,6 +346,8 @@ class Session:
             cell: Which.
             missing: The name of which it complained with a ``NameError``.
         """
+        if not self.active:
+            return
         self._last_activity = self._clock.utc_now()
         self._saving.cells.append(cell)
         for sentence in self._recovery.after_cell():
@@ -365,7 +375,10 @@ class Session:
 
     def _must_be_active(self) -> None:
         if not self.active:
-            raise SessionError("this session has been stopped: keepstate.start() begins a new one")
+            raise SessionError(
+                "this session has been stopped, or belongs to the process that forked this one: "
+                "keepstate.start() begins a new one"
+            )
 
     def _tracked(self) -> tuple[str, ...]:
         bound, _ = self._selection.bindings(self._kernel.namespace, self._kernel.hidden)
@@ -387,10 +400,6 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<keepstate session: {self.identity}, {'guarding' if self.active else 'stopped'}>"
-
-    def _repr_html_(self) -> str:
-        report = "" if self.restored is None else self.restored._repr_html_()
-        return f"<p>keepstate guards {html.escape(str(self.identity))}</p>{report}"
 
 
 def _last_sequences(manifests: list[Manifest]) -> dict[str, int]:

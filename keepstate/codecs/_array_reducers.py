@@ -8,6 +8,7 @@ import numpy as np
 
 from keepstate.codecs import _calls
 from keepstate.codecs._arrays import address_of, exporter_of, extent, is_plain, root_of
+from keepstate.errors import CodecError
 
 if TYPE_CHECKING:
     from keepstate.codecs._arrays import Array
@@ -62,7 +63,9 @@ def _of_exporter(values: Array, exporter: Any) -> tuple[object, ...]:
 
 
 def _of_objects(pickler: StreamPickler, values: Array) -> Any:
-    if values.dtype.hasobject and values.size and not pickler.memory.is_detached(values):
+    if values.dtype != object or type(values) is not np.ndarray:
+        return NotImplemented  # strings of any length, and records with objects in them: numpy's own way
+    if values.size and not pickler.memory.is_detached(values):
         root = root_of(values)
         pickler.memory.object_extents.append((*extent(values), id(root), id(values)))
         pickler.memory.keep(values)
@@ -70,17 +73,17 @@ def _of_objects(pickler: StreamPickler, values: Array) -> Any:
             offset = (address_of(values) - address_of(root)) // values.dtype.itemsize
             shape = values.shape, values.strides, bool(values.flags.writeable)
             return _calls.named("object_view"), (root, offset, *shape)
-    if values.flags.writeable or type(values) is not np.ndarray:
-        return NotImplemented
-    reduced: Any = values.__reduce__()
-    make, arguments, state = reduced
-    return make, arguments, state, None, None, _calls.named("set_readonly")
+    # The array is there, with its memory, before its elements are: they may lead back to a view of it.
+    order: Any = "F" if values.flags.f_contiguous and not values.flags.c_contiguous else "C"
+    state = values.ravel(order).tolist(), bool(values.flags.writeable)
+    make = _calls.named("object_array"), (values.shape, order)
+    return (*make, state, None, None, _calls.named("set_object_array"))
 
 
 def _is_viewable(root: Array, values: Array) -> bool:
     return (
         type(root) is np.ndarray
-        and root.dtype == values.dtype
+        and root.dtype == object
         and bool(root.flags.c_contiguous or root.flags.f_contiguous)
         and (address_of(values) - address_of(root)) % values.dtype.itemsize == 0
         and _holds(root, values)
@@ -120,14 +123,31 @@ def object_view(
     root: Array, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], writable: bool
 ) -> Array:
     """Make a view of an array of Python objects; its first element is element *offset* in memory."""
-    flat = (root if root.flags.c_contiguous else root.T).reshape(-1)
+    flat = _in_memory_order(root)
+    # A view made so is not checked by numpy: outside the array there would be wild pointers.
+    reaches = [(length - 1) * stride // root.itemsize for length, stride in zip(shape, strides, strict=True)]
+    first = offset + sum(reach for reach in reaches if reach < 0)
+    last = offset + sum(reach for reach in reaches if reach > 0)
+    if root.dtype != object or first < 0 or last >= flat.size:
+        raise CodecError("a view lies outside the array of objects that it shows")
     return np.lib.stride_tricks.as_strided(flat[offset:], shape, strides, writeable=writable)
 
 
-def set_readonly(values: Array, state: Any) -> None:
-    """Fill an array of Python objects and make it read-only."""
-    values.__setstate__(state)
-    values.flags.writeable = False
+def _in_memory_order(values: Array) -> Array:
+    return (values if values.flags.c_contiguous else values.T).reshape(-1)
+
+
+def object_array(shape: tuple[int, ...], order: Any) -> Array:
+    """Make an array of Python objects; its elements follow."""
+    return np.empty(shape, object, order=order)
+
+
+def set_object_array(values: Array, state: tuple[list[object], bool]) -> None:
+    """Give an array of Python objects its elements."""
+    elements, writable = state
+    # Assigning a list would look into its elements for more dimensions.
+    _in_memory_order(values)[:] = np.fromiter(elements, object, len(elements))
+    values.flags.writeable = writable
 
 
 def subclass_array(kind: type[Array], values: Array, attributes: dict[str, object]) -> Array:

@@ -11,8 +11,10 @@ import re
 import sys
 import typing
 from functools import _lru_cache_wrapper
-from types import FunctionType, MappingProxyType, ModuleType
+from types import BuiltinFunctionType, FunctionType, MappingProxyType, ModuleType
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,13 +57,16 @@ class Definitions:
     def __init__(self, namespace: Mapping[str, object], bindings: Mapping[str, object]) -> None:
         self.namespace = namespace
         self.module = str(namespace.get("__name__", "__main__"))
-        self._bound: Mapping[str, object] = {**namespace, **bindings}
+        self._bound: dict[object, object] = {}  # a user may bind any key
+        self._bound.update(namespace)
+        self._bound.update(bindings)
         self._keys: dict[int, str] = {}
         self._objects: dict[str, object] = {}
         self._wrapped: set[int] = set()
         """Ids of functions inside a decorated one: they are part of it, though they bear its name."""
-        for name, thing in sorted(self._bound.items()):
-            if is_definable(type(thing)) and not self.is_foreign(thing):
+        for name in sorted(name for name in self._bound if isinstance(name, str)):
+            thing = self._bound[name]
+            if is_definable(type(thing)) and not self.is_foreign(thing) and not self._is_of_library(thing):
                 self._offer(name, thing)
                 self._unwrap(thing)
 
@@ -74,6 +79,13 @@ class Definitions:
             del self._objects[old]
         self._keys[id(thing)] = name
         self._objects[name] = thing
+
+    def _is_of_library(self, thing: object) -> bool:
+        """Tell functions that a library made for itself, such as the ``open`` of IPython."""
+        if type(thing) is not FunctionType or thing.__module__ == self.module:
+            return False
+        library = sys.modules.get(str(thing.__globals__.get("__name__")))
+        return library is not None and vars(library) is thing.__globals__ is not self.namespace
 
     def _unwrap(self, thing: object) -> None:
         attributes = getattr(thing, "__dict__", None)  # a TypeVar of 3.12 has none
@@ -136,8 +148,9 @@ class Definitions:
         return (top, rest) if found is thing else None
 
     def used(self, name: str) -> object | None:
-        """Return what a function means by the global *name*, if that is a definition or a module."""
+        """Return what a function means by a global, if that is a definition or comes from a library."""
         thing = self._bound.get(name)
         if type(thing) is ModuleType:
             return thing if thing.__name__ != self.module else None
-        return thing if is_definable(type(thing)) and id(thing) in self._keys else None
+        known = is_definable(type(thing)) and (id(thing) in self._keys or self.is_foreign(thing))
+        return thing if known or isinstance(thing, BuiltinFunctionType | np.ufunc) else None

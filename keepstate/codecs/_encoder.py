@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from keepstate._model.parts import EncodedGroup, Encoding, Member, Role
 from keepstate.codecs._definitions import Definitions
 from keepstate.codecs._links import in_order, linked_units
-from keepstate.codecs._notebook_globals import global_of
 from keepstate.codecs._pickler import StreamPickler, TooLongError
 from keepstate.codecs._refusals import refusal, type_name
 from keepstate.codecs._source import source_of
@@ -126,7 +125,7 @@ class _Picture:
     ) -> _Unit:
         pickler = StreamPickler(self._definitions, inline=frozenset(names), aliased=aliased, limit=limit)
         pickler.write({name: self._value(name) for name in names})
-        found = global_of(pickler.body, self._definitions.module)
+        found = pickler.notebook_global()
         if found is not None:
             raise pickle.PicklingError(f"it refers to {found!r} of the notebook in a way that cannot be kept")
         return _Unit(tuple(names), pickler)

@@ -150,7 +150,7 @@ class Identity:
         return found + [id(t) for t in asked if id(t) not in owned and self.matters(t)]
 
     def _owned_ids(self, things: list[object], memo: Mapping[int, tuple[int, object]]) -> frozenset[int]:
-        """Return ids of containers that belong to a value or to a library's class, and link nothing either."""
+        """Return ids of containers that belong to a value or to a library's class; they link nothing."""
         values = (thing for thing in things if not self._may_matter(type(thing)))
         owned = {key for value in values for key in _ids_within(getattr(value, "__dict__", None))}
         return self._attributes_of_libraries(memo) | owned

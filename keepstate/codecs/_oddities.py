@@ -49,11 +49,13 @@ def reduce_module(pickler: StreamPickler, module: types.ModuleType) -> Any:
 def reduce_memoryview(_pickler: StreamPickler, view: memoryview) -> Any:
     """Keep a view of the whole of a plain buffer; refuse others, which pickle would turn into bytes."""
     exporter = view.obj
-    if type(exporter) in (bytes, bytearray, array.array) and view == memoryview(exporter):
-        whole = memoryview(exporter)
-        if (view.format, view.shape, view.strides) == (whole.format, whole.shape, whole.strides):
-            return memoryview, (exporter,)
+    if type(exporter) in (bytes, bytearray, array.array) and _facts(view) == _facts(memoryview(exporter)):
+        return memoryview, (exporter,)
     raise pickle.PicklingError("it holds a memoryview of part of a buffer")
+
+
+def _facts(view: memoryview) -> tuple[object, ...]:
+    return view.format, view.shape, view.strides, view.readonly
 
 
 def reduce_dictionary_view(_pickler: StreamPickler, view: Any) -> Any:

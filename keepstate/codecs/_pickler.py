@@ -16,6 +16,7 @@ import numpy as np
 from keepstate._model.parts import Part
 from keepstate.codecs import _calls
 from keepstate.codecs._arrays import INLINE_BYTES, Memory
+from keepstate.codecs._notebook_globals import global_of
 from keepstate.codecs._reducers import reducer_for
 from keepstate.codecs._stream import end_of
 
@@ -135,10 +136,10 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         memo: dict[int, tuple[int, object]] = self.memo.copy()
         return memo
 
-    @property
-    def body(self) -> memoryview:
-        """What has been written so far."""
-        return self._sink.getbuffer()
+    def notebook_global(self) -> str | None:
+        """Return a name of the notebook that the stream refers to as a global, which nothing could resolve."""
+        with self._sink.getbuffer() as stream:
+            return global_of(stream, self.definitions.module, self.remembered())
 
     def shared_ids(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """Return the ids of all objects that the stream holds, without a Python loop."""

@@ -2,6 +2,8 @@
 
 import os
 import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -34,6 +36,12 @@ def test_host_told_by_two(keepstate, store):
     found = keepstate("doctor", "--store", store, "--json", COLAB_RELEASE_TAG="x", COLAB_NOTEBOOK_ID="y")
     assert found.document["host"]["name"] == "colab"
     assert found.document["host"]["told_by"] == ["COLAB_NOTEBOOK_ID", "COLAB_RELEASE_TAG"]
+
+
+def test_host_told_twice(keepstate, store):
+    """A host that each of two variables tells is told with both."""
+    found = keepstate("doctor", "--store", store, "--json", JPY_SESSION_NAME="a.ipynb", JPY_PARENT_PID="1")
+    assert found.document["host"]["told_by"] == ["JPY_PARENT_PID", "JPY_SESSION_NAME"]
 
 
 def test_plain_host(keepstate, store):
@@ -91,6 +99,18 @@ def test_live_lease(keepstate, tmp_path):
     with repository.writer("ana", project="p", notebook="n"):
         found = keepstate("doctor", "--store", tmp_path / "store", "--json")
     assert [(each["purpose"], each["pid"]) for each in found.document["leases"]] == [("write", os.getpid())]
+
+
+def test_dead_lease(keepstate, tmp_path):
+    """A save whose process is dead is not under way."""
+    script = (
+        "import os, pathlib; from keepstate._repository import Repository\n"
+        "Repository.open(pathlib.Path('store'), create=True).writer('ana')\n"
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, timeout=60)
+    assert len(list((tmp_path / "store").rglob("*.lease"))) == 1
+    assert keepstate("doctor", "--store", tmp_path / "store", "--json").document["leases"] == []
 
 
 def test_capture(keepstate, store):

@@ -204,6 +204,35 @@ assert o[0, 0] == [1]
 """)
 
 
+def test_elements_of_object_arrays_are_the_objects(notebook):
+    """Sequences and arrays inside an array of objects stay single elements; records with objects work too."""
+    notebook.run("""
+import numpy as np
+o = np.empty(4, object); o[0] = [1, 2]; o[1] = np.array(5); o[2] = np.zeros((2, 2)); o[3] = (1,)
+s = np.empty((), object); s[()] = [7]
+r = np.array([(1, [2])], dtype=[('a', 'i4'), ('b', object)])
+z = np.empty((0, 3), object)
+""")
+    notebook.encode()
+    notebook.check("""
+import numpy as np
+assert o[0] == [1, 2] and type(o[1]) is np.ndarray and o[1].shape == () and o[2].shape == (2, 2) and o[3] == (1,)
+assert s.shape == () and s[()] == [7] and r['b'][0] == [2] and z.shape == (0, 3)
+""")
+
+
+def test_object_array_that_holds_a_view_of_itself(notebook):
+    """An array of objects may lead back to a view of itself: the view shows its elements, not wild memory."""
+    notebook.run("""
+import numpy as np
+a = np.empty(3, object); inner = [0]; a[0] = inner; a[1] = inner; inner.append(a[::-1])
+""")
+    notebook.encode("a")
+    notebook.check(
+        "v = a[0][1]\nassert v[2] is a[0] and v.dtype == object and v[0] is None\nv[0] = 5\nassert a[2] == 5"
+    )
+
+
 def test_masked_array_shares_its_data(notebook):
     """A masked array over another array still writes into it."""
     notebook.run("import numpy as np\nx = np.arange(1000.)\nm = np.ma.array(x, mask=x > 500, copy=False)")

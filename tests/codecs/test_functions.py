@@ -325,3 +325,41 @@ def test_code_of_another_python_without_source_is_refused(notebook, monkeypatch)
         "assert 'f' not in globals() and 'another version of Python' in str(_failed['f'])",
         env={"may_fail": True},
     )
+
+
+def test_what_a_function_imported_comes_along(notebook):
+    """Names that a function has from ``from … import …`` are there again, as imports."""
+    notebook.run("""
+from math import floor
+from collections import Counter as C
+from textwrap import dedent
+import numpy as np
+from numpy import sin
+def f(x):
+    return floor(x), C("aab")["a"], dedent("  x"), float(sin(0)), np.ones(2).tolist()
+""")
+    encoding = notebook.encode("f")
+    assert sorted(group.key for group in encoding.groups) == ["C", "dedent", "f", "floor", "np", "sin"]
+    notebook.check("assert f(1.5) == (1, 2, 'x', 0.0, [1.0, 1.0])")
+
+
+def test_functions_that_a_library_made_are_no_definitions(notebook):
+    """What the shell put into the namespace is not stored because a function calls something of that name."""
+    notebook.run("""
+import functools, io
+exec("import functools, io\\n@functools.wraps(io.open)\\ndef made(*a): return 1", vars(functools))
+open = functools.made
+del functools.made, functools.io
+def f():
+    return open("x")
+""")
+    encoding = notebook.encode("f")
+    assert [group.key for group in encoding.groups] == ["f"]
+
+
+def test_every_call_is_known_to_the_decoder():
+    """Whatever a stream may ask for, the decoder has."""
+    from keepstate.codecs import _calls, _decoder
+
+    memory = {"array", "view", "untyped_storage"}
+    assert all(hasattr(_decoder._Decoding, name) for name in set(_calls.NAMES) - memory)

@@ -202,3 +202,17 @@ def test_interpreter_pickle_refuses_our_streams(notebook):
 
 def _stored(group, parts=()):
     return StoredGroup(group.key, group.members, group.stream, list(parts), lambda _key: None)
+
+
+@pytest.mark.parametrize("before", [0, 300], ids=["short", "long"])
+def test_reference_into_the_notebook_is_found_wherever_it_is(notebook, before):
+    """A reference by name is found behind anything, and texts that only look like one are not taken for it."""
+    notebook.run(f"""
+class S:
+    def __reduce__(self): return 'sentinel'
+sentinel = S()
+x = [[str(i) for i in range({before})], '__main__', ('__main__', 'y'), S, {{'__main__': '__main__'}}]
+y = [x, sentinel]
+""")
+    encoding = notebook.encode("x", "y")
+    assert list(encoding.skipped) == ["y"]

@@ -260,3 +260,22 @@ def test_histories_of_sessions_stand_side_by_side(script):
         "print(x, len(keepstate.snapshots()), len({k.lineage for k in keepstate.snapshots()}))"
     ).stdout
     assert out.endswith("3 3 2\n")
+
+
+def test_a_process_that_the_user_forks_off_leaves_the_history_alone(script):
+    """Its end takes no snapshot in the name of its parent, and its calls say why."""
+    out = script(
+        """
+        import os, sys
+        x = ["parent"]; keepstate.track(x); keepstate.snapshot()
+        pid = os.fork()
+        if not pid:
+            x.append("child")
+            try: keepstate.snapshot()
+            except keepstate.SessionError: pass
+            sys.exit(0)
+        os.waitpid(pid, 0)
+        print(len(keepstate.snapshots()), keepstate.load("x"))
+        """
+    ).stdout
+    assert out.endswith("1 ['parent']\n")

@@ -205,7 +205,7 @@ def snapshot(note: str = "", *, wait: bool = True) -> Snapshot:
 
     Args:
         note: Shown in lists, any text.
-        wait: Return when it is committed; else at once, with a snapshot whose ``durability`` is ``"pending"``.
+        wait: Return when it is committed; else at once, with ``durability="pending"``.
 
     Raises:
         NotFoundError: Nothing is tracked, or no tracked name is bound.

@@ -1,4 +1,4 @@
-"""The notebook's side: cell events become calls of the session, and sentences of the session reach the cell."""
+"""The notebook's side: cell events become calls of the session, its sentences reach the cell."""
 
 from keepstate._notebook.ipython import IPythonKernel, running_shell
 

@@ -58,7 +58,7 @@ def identify(
     if shared and missing:
         example = ", ".join(f"{what}='…'" for what in missing)
         raise IdentityError(
-            f"the store may be shared with others, and this host does not say the {' and the '.join(missing)}: "
+            f"the store may be shared with others, and nobody says the {' and the '.join(missing)}: "
             f"call keepstate.start({example}) so that nobody restores somebody else's state"
         )
     return Identity(known["project"] or PROJECT, known["member"] or MEMBER, known["notebook"] or NOTEBOOK)

@@ -141,7 +141,7 @@ class Recovery:
                 del self.unread[name]
                 told.append(
                     f"keepstate: {name!r} had been restored and was replaced before any cell read it. "
-                    f"keepstate.restore({name!r}, at={self.manifest.id[:10]!r}) brings the restored one back; "
+                    f"keepstate.restore({name!r}, at={self.manifest.id[:10]!r}) brings that one back; "
                     f"{name} = keepstate.get({name!r}, …) in its place rebuilds it only when nothing is kept."
                 )
         return told

@@ -13,10 +13,11 @@ from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import SafePoints, place_of_caller, random_states
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
 from keepstate._session.guard import Guard
-from keepstate._session.recovery import Recovery, explain
+from keepstate._session.kept import Kept
+from keepstate._session.recovery import Recovery
 from keepstate._session.saving import Saving, new_id
 from keepstate._session.timer import Timer
-from keepstate._snapshot import Loader, best_of, find, restore_names, snapshot_of, version_remarks
+from keepstate._snapshot import snapshot_of
 from keepstate._tracking import Selection, check_name, names_of
 from keepstate.errors import CaptureError, InvalidInputError, KeepstateError, NotFoundError, SessionError
 
@@ -63,6 +64,7 @@ class Session:
         self._clock = clock
         self._selection = Selection()
         self._recovery = Recovery(repository, kernel.namespace)
+        self._kept = Kept(repository, identity, kernel, self._selection, self._recovery, clock)
         self._main_thread = threading.main_thread().ident
         newest = self._wait_for_dead_writer()
         self._saving = Saving(
@@ -92,11 +94,6 @@ class Session:
         if options.restore != "off":
             self._restore_at_start(newest)
 
-    def _manifests(self) -> list[Manifest]:
-        return self._repository.manifests(
-            project=self.identity.project, member=self.identity.member, notebook=self.identity.notebook
-        )
-
     def _wait_for_dead_writer(self) -> list[Manifest]:
         """Read the history, once no child of a dead kernel is about to add to it."""
         until = self._clock.monotonic() + DEAD_WRITER_SECONDS
@@ -107,7 +104,7 @@ class Session:
             if self._clock.monotonic() >= until:
                 break
             self._clock.wait(never, 0.05)
-        return self._manifests()
+        return self._kept.manifests()
 
     def _restore_at_start(self, newest: list[Manifest]) -> None:
         report = self._recovery.restore(newest, clock=self._clock)
@@ -224,71 +221,21 @@ class Session:
 
     def snapshots(self) -> list[Snapshot]:
         """List what is kept of this notebook; see :func:`keepstate.snapshots`."""
-        return [snapshot_of(manifest) for manifest in self._manifests()]
+        return self._kept.snapshots()
 
     def restore(self, *names: str, at: object = None, overwrite: bool = True) -> RestoreReport:
         """Bind kept values; see :func:`keepstate.restore`."""
         self._must_be_active()
-        began = self._clock.monotonic()
-        newest = self._manifests()
-        chosen = find(newest, at)
-        _must_have(chosen, names)
-        wanted = list(names) or list(chosen.names)
-        namespace = self._kernel.namespace
-        live = [name for name in wanted if name in namespace and not overwrite]
-        loader = Loader(self._repository, chosen, namespace)
-        if not names:
-            loader.bind_definitions()
-        outcome = restore_names(loader, [name for name in wanted if name not in live])
-        namespace.update(outcome.restored)
-        for name in outcome.restored:
-            self._recovery.forget(name)
-        self._selection.add(outcome.restored)
-        if not names and chosen.random is not None:
-            random_states.put_back(self._repository.read(chosen.random, member=chosen.member))
-        return RestoreReport(
-            snapshot=snapshot_of(chosen),
-            restored=tuple(sorted(outcome.restored)),
-            failed=explain(self._repository, newest, chosen, outcome),
-            seconds=self._clock.monotonic() - began,
-            kept_live=tuple(live),
-            remarks=tuple(version_remarks(chosen)),
-        )
+        return self._kept.restore(names, at=at, overwrite=overwrite)
 
     def load(self, name: str, *, at: object = None, member: str | None = None) -> object:
         """Return a kept value and bind nothing; see :func:`keepstate.load`."""
-        if member is not None and member != self.identity.member:
-            raise InvalidInputError(
-                f"member={member!r}: this version loads the state of {self.identity.member!r} only, because "
-                "decoding another member's objects could run their code"
-            )
-        chosen = find(self._manifests(), at)
-        _must_have(chosen, [name])
-        return Loader(self._repository, chosen, self._kernel.namespace, bind=False).value(name)
+        return self._kept.load(name, at=at, member=member)
 
     def get(self, name: str, make: Callable[[], object]) -> object:
         """Return the kept value of *name*, or make it; see :func:`keepstate.get`."""
         self._must_be_active()
-        check_name(name)
-        namespace = self._kernel.namespace
-        if name not in namespace or name not in self._tracked():
-            namespace[name] = self._kept_or_made(name, make)
-            self._recovery.forget(name)
-            self._selection.add([name])
-        self._recovery.unread.pop(name, None)
-        return namespace[name]
-
-    def _kept_or_made(self, name: str, make: Callable[[], object]) -> object:
-        newest = self._manifests()
-        chosen = best_of(newest)
-        if chosen is not None and name in chosen.names:
-            loader = Loader(self._repository, chosen, self._kernel.namespace)
-            outcome = restore_names(loader, [name])
-            if name in outcome.restored:
-                return outcome.restored[name]
-            why = explain(self._repository, newest, chosen, outcome)[name]
-            self._kernel.say(f"keepstate: {name!r} is made anew, because the kept one cannot be used: {why}")
-        return make()
+        return self._kept.get(check_name(name), make, tracked=name in self._tracked())
 
     def status(self) -> Status:
         """Say how things stand; see :func:`keepstate.status`."""
@@ -407,16 +354,6 @@ def _last_sequences(manifests: list[Manifest]) -> dict[str, int]:
     for manifest in manifests:
         last[manifest.lineage] = max(manifest.sequence, last.get(manifest.lineage, 0))
     return last
-
-
-def _must_have(chosen: Manifest, names: Sequence[str]) -> None:
-    for name in names:
-        if name not in chosen.names:
-            why = chosen.skipped.get(name)
-            raise NotFoundError(
-                f"snapshot {chosen.id[:10]} has no {name!r}"
-                + (f": it was not kept, {why}" if why else f"; it has {', '.join(sorted(chosen.names))}")
-            )
 
 
 def _result(request: Request, skipped: Mapping[str, str]) -> Snapshot:

@@ -1,6 +1,7 @@
 """Save and restore as plain calls, without threads: objects through codecs into a repository, and back."""
 
 from keepstate._snapshot.history import best_of, find, remarks_on
+from keepstate._snapshot.occasion import Occasion, decode_cells, snapshot_of
 from keepstate._snapshot.restorer import (
     Loader,
     Outcome,
@@ -9,7 +10,7 @@ from keepstate._snapshot.restorer import (
     restore_names,
     version_remarks,
 )
-from keepstate._snapshot.saver import Occasion, Save, Saved, decode_cells, snapshot_of
+from keepstate._snapshot.saver import Save, Saved
 
 __all__ = [
     "Loader",

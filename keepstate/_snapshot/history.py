@@ -35,8 +35,9 @@ def remarks_on(chosen: Manifest, newest: Sequence[Manifest]) -> list[str]:
         )
     elif newest[0].consistency == "operation":
         remarks.append(
-            f"A newer snapshot {newest[0].id[:10]} was taken in the middle of library code, where objects may "
-            f"be half updated; keepstate.restore(at={newest[0].id[:10]!r}) brings it back all the same."
+            f"A newer snapshot {newest[0].id[:10]} was taken in the middle of library code, where "
+            f"objects may be half updated; "
+            f"keepstate.restore(at={newest[0].id[:10]!r}) brings it back all the same."
         )
     # What this lineage and those before it did not know of was written beside them.
     beside = {
@@ -47,7 +48,7 @@ def remarks_on(chosen: Manifest, newest: Sequence[Manifest]) -> list[str]:
     if beside := beside - _ancestors(chosen, newest):
         other = next(m for m in newest if m.lineage in beside)
         remarks.append(
-            f"Another session of this notebook wrote at the same time; its newest snapshot is {other.id[:10]} "
+            f"Another session of this notebook wrote at the same time; its newest is {other.id[:10]} "
             f"of {datetime.fromisoformat(other.created_at):%Y-%m-%d %H:%M:%S} UTC."
         )
     return remarks

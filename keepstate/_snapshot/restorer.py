@@ -11,7 +11,7 @@ import msgspec
 
 from keepstate import codecs
 from keepstate._model.parts import Member, StoredGroup
-from keepstate._snapshot.saver import decode_cells
+from keepstate._snapshot.occasion import decode_cells
 from keepstate.errors import CodecError, IntegrityError, KeepstateError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _read_all(repository: Repository, record_id: bytes, member: str) -> None:
 
 
 def cell_titles(repository: Repository, manifest: Manifest) -> tuple[str, ...]:
-    """Give the first line of each cell that had run; nothing if that record is damaged, which verify tells."""
+    """Give the first line of each cell that had run; nothing if that record is damaged."""
     if manifest.cells is None:
         return ()
     try:

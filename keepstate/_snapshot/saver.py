@@ -7,10 +7,7 @@ first step gave: it runs in the same child, or in a thread.
 
 from __future__ import annotations
 
-import platform
-import sys
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,56 +20,18 @@ from keepstate._model.manifest import (
     Manifest,
     MemberRecord,
     PartRecord,
-    WhereRecord,
 )
-from keepstate._model.snapshot import Consistency, Durability, Reason, Snapshot, Where
 from keepstate._repository import Commit, ConflictError, Piece, fingerprint_pieces, fingerprint_stream
+from keepstate._snapshot.occasion import Occasion, encode_cells, manifest_of
 from keepstate.errors import CaptureError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from keepstate._capture import Tools
-    from keepstate._model.kernel import Cell
     from keepstate._model.manifest import Ref
     from keepstate._model.parts import EncodedGroup, Member, Part
     from keepstate._repository import Repository, Writer
-
-_VERSIONS_OF = ("numpy", "pandas", "torch", "sklearn", "scipy", "pyarrow", "polars", "tensorflow", "jax")
-
-
-@dataclass(frozen=True, slots=True)
-class Occasion:
-    """All that a snapshot says besides its values."""
-
-    id: str
-    project: str
-    member: str
-    notebook: str
-    lineage: str
-    sequence: int
-    parents: Mapping[str, int]
-    restored_from: str
-    created_at: datetime
-    reason: Reason
-    consistency: Consistency
-    started: float
-    """Monotonic seconds at which the main thread was first held."""
-    where: Where | None = None
-    note: str = ""
-    tracked: tuple[str, ...] = ()
-    track_all: bool = False
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    """Names that the selection itself left out → why."""
-    carried: Mapping[str, Entry] = field(default_factory=dict)
-    """Names that could not be brought back → where their last value is kept."""
-    pending: Mapping[str, str] = field(default_factory=dict)
-    """The same names → why they could not."""
-    random: bytes = b""
-    cells: tuple[Cell, ...] = ()
-    host: str = ""
-    threads: tuple[str, ...] = ()
-    strategy: str = ""
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -156,7 +115,7 @@ class Save:
         self._prepared: _Prepared | None = None
 
     def prepare(self, tools: Tools) -> None:
-        """Encode, and find what the last snapshot does not have. Needs the objects to stand still, and no disk."""
+        """Encode, and find what the last snapshot does not have; needs still objects, and no disk."""
         began = self._clock.monotonic()
         encoding = codecs.encode(
             self._bindings,
@@ -253,11 +212,11 @@ class Save:
         if not names or (unchanged and not occasion.note):
             return facts
         # A note on unchanged state writes a manifest alone.
-        cells = previous.cells if unchanged and previous else writer.put_bytes(_encode_cells(occasion.cells))
+        cells = previous.cells if unchanged and previous else writer.put_bytes(encode_cells(occasion.cells))
         stall_seconds = tools.stall_seconds()
 
         def manifest(written_bytes: int) -> Manifest:
-            return _manifest(
+            return manifest_of(
                 occasion,
                 names=dict(sorted(names.items())),
                 definitions=definitions,
@@ -310,32 +269,6 @@ def _look_at(part: Part, *, seed: int, known: Mapping[bytes, bytes], tools: Tool
         start = stop
 
 
-def _manifest(occasion: Occasion, **facts: object) -> Manifest:
-    values: dict[str, object] = {
-        "id": occasion.id,
-        "project": occasion.project,
-        "member": occasion.member,
-        "notebook": occasion.notebook,
-        "lineage": occasion.lineage,
-        "sequence": occasion.sequence,
-        "parents": dict(occasion.parents),
-        "restored_from": occasion.restored_from,
-        "created_at": occasion.created_at.isoformat(),
-        "reason": occasion.reason,
-        "consistency": occasion.consistency,
-        "where": None if occasion.where is None else WhereRecord(occasion.where.cell, occasion.where.line),
-        "note": occasion.note,
-        "pending": dict(occasion.pending),
-        "tracked": list(occasion.tracked),
-        "track_all": occasion.track_all,
-        "versions": _versions(),
-        "host": occasion.host,
-        "threads": list(occasion.threads),
-        "strategy": occasion.strategy,
-    }
-    return msgspec.convert({**values, **facts}, Manifest)
-
-
 def _same(
     previous: Manifest | None,
     names: Mapping[str, Entry],
@@ -349,50 +282,4 @@ def _same(
         and dict(definitions) == previous.definitions
         and random == previous.random
         and dict(skipped) == previous.skipped
-    )
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _VERSIONS_OF:
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if isinstance(version, str):
-            found[name] = version
-    return found
-
-
-def _encode_cells(cells: tuple[Cell, ...]) -> bytes:
-    # One line a cell, so that an appended cell changes the end of the bytes alone.
-    return b"\n".join(msgspec.json.encode([cell.number, cell.source]) for cell in cells)
-
-
-def decode_cells(data: bytes) -> list[tuple[int | None, str]]:
-    """Read the record of cells back: execution count and source, in the order in which they ran.
-
-    Raises:
-        msgspec.DecodeError: These are not the bytes of a record of cells.
-    """
-    return [msgspec.json.decode(line, type=tuple[int | None, str]) for line in data.split(b"\n") if line]
-
-
-def snapshot_of(manifest: Manifest, *, durability: Durability = "local") -> Snapshot:
-    """Show a manifest as the user's snapshot."""
-    where = manifest.where
-    return Snapshot(
-        id=manifest.id,
-        created_at=datetime.fromisoformat(manifest.created_at),
-        reason=manifest.reason,
-        consistency=manifest.consistency,
-        names=tuple(sorted(manifest.names)),
-        skipped=dict(manifest.skipped),
-        logical_bytes=manifest.logical_bytes,
-        written_bytes=manifest.written_bytes,
-        stall_seconds=manifest.stall_seconds,
-        seconds=manifest.seconds,
-        durability=durability,
-        note=manifest.note,
-        lineage=manifest.lineage,
-        sequence=manifest.sequence,
-        where=None if where is None else Where(where.cell, where.line),
-        strategy=manifest.strategy,
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_MEMOIZE, _STACK_GLOBAL = 0x94, 0x93
+_MEMOIZE, _STACK_GLOBAL, _FRAME = 0x94, 0x93, 0x95
 _SHORT_TEXT, _TEXT, _SHORT_GET, _GET = 0x8C, 0x58, 0x68, 0x6A
 
 
@@ -40,8 +40,9 @@ def _after_name(stream: memoryview, module: str, indexes: list[int]) -> Iterator
     """Yield the places right behind where the module's name is put on the stack."""
     name = module.encode()
     pushes = [bytes([_SHORT_TEXT, len(name)]) + name if len(name) < 256 else name]
-    for index in indexes:
-        pushes.append(bytes([_SHORT_GET, index]) if index < 256 else b"j" + struct.pack("<I", index))
+    pushes += [
+        bytes([_SHORT_GET, index]) if index < 256 else struct.pack("<BI", _GET, index) for index in indexes
+    ]
     for found in re.finditer(b"|".join(map(re.escape, pushes)), stream):
         yield found.end()
 
@@ -49,7 +50,7 @@ def _after_name(stream: memoryview, module: str, indexes: list[int]) -> Iterator
 def _is_reference(stream: memoryview, at: int) -> bool:
     """Say whether another text and STACK_GLOBAL come next."""
     try:
-        at += stream[at] == _MEMOIZE
+        at = _skip(stream, at)
         opcode = stream[at]
         if opcode == _SHORT_TEXT:
             at += 2 + stream[at + 1]
@@ -59,10 +60,16 @@ def _is_reference(stream: memoryview, at: int) -> bool:
             at += 2 if opcode == _SHORT_GET else 5
         else:
             return False
-        at += stream[at] == _MEMOIZE
-        return stream[at] == _STACK_GLOBAL
+        return stream[_skip(stream, at)] == _STACK_GLOBAL
     except IndexError:
         return False  # the name is the last thing in the stream
+
+
+def _skip(stream: memoryview, at: int) -> int:
+    """Go past what may stand between any two opcodes."""
+    while stream[at] in (_MEMOIZE, _FRAME):
+        at += 1 if stream[at] == _MEMOIZE else 9
+    return at
 
 
 def _first_global(data: bytes, module: str) -> str | None:

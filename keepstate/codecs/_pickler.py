@@ -137,7 +137,7 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return memo
 
     def notebook_global(self) -> str | None:
-        """Return a name of the notebook that the stream refers to as a global, which nothing could resolve."""
+        """Return a name of the notebook that the stream refers to as a global; nothing would resolve it."""
         with self._sink.getbuffer() as stream:
             return global_of(stream, self.definitions.module, self.remembered())
 

@@ -17,17 +17,9 @@ if str(Path(__file__).parent) not in sys.path:
 
 from stores import save
 
-HOSTS = (
-    "KEEPSTATE",
-    "JPY_",
-    "COLAB",
-    "KAGGLE",
-    "JUPYTERHUB",
-    "VERTEX",
-    "CODESPACES",
-    "COLUMNS",
-    "FORCE_COLOR",
-)
+CLEARED = ("KEEPSTATE", "JPY_", "COLAB", "KAGGLE", "JUPYTERHUB", "VERTEX", "CODESPACES")
+"""Beginnings of variables that tell the command where it is; besides, those that change how it prints."""
+CLEARED += ("COLUMNS", "FORCE_COLOR", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ def keepstate(tmp_path):
 
 
 def run(arguments, variables, home):
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(HOSTS)}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(CLEARED)}
     done = subprocess.run(
         [sys.executable, "-m", "keepstate", *arguments],
         capture_output=True,

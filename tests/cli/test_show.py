@@ -75,7 +75,7 @@ def test_carried_name(keepstate, tmp_path):
     """A name that was carried says in which snapshot its value was kept, also at 80 columns."""
     path = tmp_path / "store"
     first = save(path, {"model": [1]}, number=1)
-    kind = "package_of_somebody.module_with_a_long_name.Estimator"
+    kind = "package_of_somebody.module_with_a_very_long_name.submodule.Estimator"
     kept = Entry(first.names["model"].group, kind, 10, kept_in=first.id)
     save(path, {"x": 1}, number=2, carried={"model": kept}, pending={"model": "its library is missing"})
     document = keepstate("show", "02", "--store", path, "--json").document

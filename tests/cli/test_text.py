@@ -71,9 +71,15 @@ def test_reader_that_goes_away(wide, tmp_path):
     """A pipe whose reader has gone ends the command without a traceback."""
     reader, writer = os.pipe()
     os.close(reader)
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     with os.fdopen(writer, "wb") as pipe:
-        command = [sys.executable, "-m", "keepstate", "log", "--store", str(wide)]
         done = subprocess.run(
-            command, stdout=pipe, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=120
+            [sys.executable, "-m", "keepstate", "log", "--store", str(wide)],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=variables,
+            timeout=120,
         )
     assert (done.returncode, done.stderr) == (1, "")

@@ -70,7 +70,7 @@ def work(job):
         groups = pickle.load(file)
     store = Store(groups, namespace)
     failed = {}
-    for key, (members, _, _) in store.groups.items():
+    for members, _, _ in store.groups.values():
         for member in members:
             if member.bind:
                 try:
@@ -103,7 +103,8 @@ def main():
         with open(reading, "rb") as answer:
             text = answer.read()
         os.waitpid(child, 0)
-        print((text or b'{"error": "the process died"}').decode(), flush=True)
+        sys.stdout.write((text or b'{"error": "the process died"}').decode() + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

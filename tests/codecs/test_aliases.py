@@ -36,16 +36,21 @@ del shared, thing, i
 def test_values_do_not_link(notebook):
     """Sharing things that never change ties nothing together."""
     notebook.run("""
-import numpy as np, datetime, decimal, fractions, uuid, pathlib, re, enum, logging, functools, operator, typing
+import numpy as np, datetime, decimal, fractions, uuid, pathlib, re, enum, logging
+import functools, operator, typing
 class A: pass
 class E(enum.Enum):
     X = 1
 def f(): pass
 T = typing.TypeVar('T')
-values = ['a' * 100, b'b' * 100, 10**30, 1.5, 2j, None, True, (1, 'x'), frozenset([1]), range(5), slice(1), ...,
-          len, np, np.dtype('f8'), np.dtype([('a', 'i4')]), np.float64(2), np.add, datetime.datetime(2020, 1, 1),
-          datetime.timezone.utc, datetime.timedelta(1), decimal.Decimal(1), fractions.Fraction(1, 3), uuid.UUID(int=1),
-          pathlib.Path('/x'), re.compile('x'), E.X, A, f, T, int, np.ndarray, logging.getLogger('x'), list[int],
+values = ['a' * 100, b'b' * 100, 10**30, 1.5, 2j, None, True, (1, 'x'), frozenset([1]), range(5),
+          slice(1), ...,
+          len, np, np.dtype('f8'), np.dtype([('a', 'i4')]), np.float64(2), np.add,
+          datetime.datetime(2020, 1, 1),
+          datetime.timezone.utc, datetime.timedelta(1), decimal.Decimal(1), fractions.Fraction(1, 3),
+          uuid.UUID(int=1),
+          pathlib.Path('/x'), re.compile('x'), E.X, A, f, T, int, np.ndarray, logging.getLogger('x'),
+          list[int],
           int | str, typing.List[int], functools.partial, operator.add, f.__code__, dict.fromkeys, 'x'.join]
 p = list(values); q = {'v': list(values)}
 del values
@@ -60,7 +65,8 @@ def test_values_of_pandas_do_not_link(notebook):
     pytest.importorskip("pandas")
     notebook.run("""
 import pandas as pd, zoneinfo
-dtypes = [pd.Int64Dtype(), pd.CategoricalDtype(['a', 'b']), pd.DatetimeTZDtype('ns', 'UTC'), pd.PeriodDtype('M')]
+dtypes = [pd.Int64Dtype(), pd.CategoricalDtype(['a', 'b']), pd.DatetimeTZDtype('ns', 'UTC'),
+          pd.PeriodDtype('M')]
 for dtype in dtypes:
     dtype.kind, getattr(dtype, 'numpy_dtype', 0), dtype.index_class
 values = [zoneinfo.ZoneInfo('Europe/Paris'), pd.Timestamp('2020', tz='Europe/Paris'), pd.DateOffset(days=2),
@@ -107,7 +113,8 @@ np1 = {'state': np.random.mtrand._rand}; np2 = {'state': np.random.mtrand._rand}
     assert [[m.name for m in group.members] for group in encoding.groups if len(group.members) > 1] == []
     notebook.check("""
 import numpy as np
-assert (rf1.predict(X) == y).mean() > .8 and ((pipe.predict(X) > .5) == y).mean() > .8 and lr1.predict(X).shape == (60,)
+assert (rf1.predict(X) == y).mean() > .8 and ((pipe.predict(X) > .5) == y).mean() > .8
+assert lr1.predict(X).shape == (60,)
 assert df1.equals(df2) and np1['state'] is np.random.mtrand._rand
 """)
 
@@ -230,7 +237,8 @@ t[12] = -1
 assert u[2] == -1 and n[12] == -1 and v[12, 0] == -1
 n[13] = -2
 assert t[13] == -2 and t.untyped_storage().data_ptr() == u.untyped_storage().data_ptr()
-assert small.dtype is torch.bfloat16 and small.tolist() == [1, 1, 1] and empty.shape == (0,) and scalar.item() == 5
+assert small.dtype is torch.bfloat16 and small.tolist() == [1, 1, 1]
+assert empty.shape == (0,) and scalar.item() == 5
 other.resize_(6000); opt.step()
 assert state['0.weight'].shape == (60, 50)
 """)

@@ -216,7 +216,8 @@ z = np.empty((0, 3), object)
     notebook.encode()
     notebook.check("""
 import numpy as np
-assert o[0] == [1, 2] and type(o[1]) is np.ndarray and o[1].shape == () and o[2].shape == (2, 2) and o[3] == (1,)
+assert o[0] == [1, 2] and type(o[1]) is np.ndarray and o[1].shape == ()
+assert o[2].shape == (2, 2) and o[3] == (1,)
 assert s.shape == () and s[()] == [7] and r['b'][0] == [2] and z.shape == (0, 3)
 """)
 

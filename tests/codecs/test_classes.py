@@ -31,106 +31,430 @@ def test_restoring_in_the_same_kernel_leaves_the_live_class_alone(notebook):
 
 CLASSES = {
     "dataclass": (
-        "import dataclasses\n@dataclasses.dataclass(order=True)\nclass P:\n    x: int\n"
-        "    y: list = dataclasses.field(default_factory=list)\n    z: int = dataclasses.field(default=3, repr=False)\n"
-        "class Q(P):\n    w: int = 4\np = P(1); q = Q(2)",
-        "import dataclasses\nassert p == P(1) and repr(p) == 'P(x=1, y=[])' and p < P(2)\n"
-        "assert [f.name for f in dataclasses.fields(P)] == ['x', 'y', 'z'] and P(1).y is not P(1).y\n"
-        "@dataclasses.dataclass\nclass R(P):\n    v: int = 5\nassert R(1).v == 5 and dataclasses.replace(p, x=9).x == 9\n"
-        "assert dataclasses.fields(P)[0].default is dataclasses.MISSING and isinstance(q, P)",
+        """
+import dataclasses
+@dataclasses.dataclass(order=True)
+class P:
+    x: int
+    y: list = dataclasses.field(default_factory=list)
+    z: int = dataclasses.field(default=3, repr=False)
+class Q(P):
+    w: int = 4
+p = P(1)
+q = Q(2)
+""",
+        """
+import dataclasses
+assert p == P(1)
+assert repr(p) == "P(x=1, y=[])"
+assert p < P(2)
+assert [f.name for f in dataclasses.fields(P)] == ["x", "y", "z"]
+assert P(1).y is not P(1).y
+@dataclasses.dataclass
+class R(P):
+    v: int = 5
+assert R(1).v == 5
+assert dataclasses.replace(p, x=9).x == 9
+assert dataclasses.fields(P)[0].default is dataclasses.MISSING
+assert isinstance(q, P)
+""",
     ),
     "dataclass_slots": (
-        "import dataclasses\n@dataclasses.dataclass(slots=True, frozen=True)\nclass P:\n    x: int\n    y: int = 2\np = P(1)",
-        "assert p.x == 1 and p.y == 2 and not hasattr(p, '__dict__') and hash(p) == hash(P(1)) and p == P(1)",
+        """
+import dataclasses
+@dataclasses.dataclass(slots=True, frozen=True)
+class P:
+    x: int
+    y: int = 2
+p = P(1)
+""",
+        """
+assert p.x == 1
+assert p.y == 2
+assert not hasattr(p, "__dict__")
+assert hash(p) == hash(P(1))
+assert p == P(1)
+""",
     ),
     "slots": (
-        "class S:\n    __slots__ = ('a', '__b', '__weakref__')\n    def __init__(self): self.a, self.__b = 1, [2]\n"
-        "    def b(self): return self.__b\ns = S()",
-        "assert s.a == 1 and s.b() == [2] and not hasattr(s, '__dict__')\nimport weakref; weakref.ref(s)\n"
-        "try:\n    s.c = 1\nexcept AttributeError:\n    pass\nelse:\n    raise AssertionError",
+        """
+class S:
+    __slots__ = ("a", "__b", "__weakref__")
+    def __init__(self):
+        self.a, self.__b = (1, [2])
+    def b(self):
+        return self.__b
+s = S()
+""",
+        """
+assert s.a == 1
+assert s.b() == [2]
+assert not hasattr(s, "__dict__")
+import weakref
+weakref.ref(s)
+try:
+    s.c = 1
+except AttributeError:
+    pass
+else:
+    raise AssertionError
+""",
     ),
     "enum": (
-        "import enum\nclass C(enum.Enum):\n    R = 1\n    G = 'g'\n    ALIAS = 1\n    def low(self): return self.name.lower()\n"
-        "class Planet(enum.Enum):\n    EARTH = (5.0, 6.0)\n    def __init__(self, mass, radius): self.mass = mass\n"
-        "class F(enum.Flag):\n    A = enum.auto()\n    B = enum.auto()\n"
-        "class I(enum.IntEnum):\n    ONE = 1\nclass S(enum.StrEnum):\n    X = enum.auto()\n"
-        "c = [C.R, C.G]; f = F.A | F.B; i = I.ONE; s = S.X; pl = Planet.EARTH",
-        "assert c == [C.R, C.G] and c[0] is C.R and C(1) is C.R and C.ALIAS is C.R and C['G'] is C.G and list(C) == c\n"
-        "assert C.R.low() == 'r' and pl is Planet.EARTH and pl.mass == 5.0 and repr(C.R) == '<C.R: 1>'\n"
-        "assert f == F.A | F.B and F.A in f and ~F.A == F.B and i + 1 == 2 and i is I.ONE and s == 'x' and s is S.X\n"
-        "assert len(C) == 2 and isinstance(C.R, C) and type(C).__name__ in ('EnumMeta', 'EnumType')",
+        """
+import enum
+class C(enum.Enum):
+    R = 1
+    G = "g"
+    ALIAS = 1
+    def low(self):
+        return self.name.lower()
+class Planet(enum.Enum):
+    EARTH = (5.0, 6.0)
+    def __init__(self, mass, radius):
+        self.mass = mass
+class F(enum.Flag):
+    A = enum.auto()
+    B = enum.auto()
+class I(enum.IntEnum):
+    ONE = 1
+class S(enum.StrEnum):
+    X = enum.auto()
+c = [C.R, C.G]
+f = F.A | F.B
+i = I.ONE
+s = S.X
+pl = Planet.EARTH
+""",
+        """
+assert c == [C.R, C.G]
+assert c[0] is C.R
+assert C(1) is C.R
+assert C.ALIAS is C.R
+assert C["G"] is C.G
+assert list(C) == c
+assert C.R.low() == "r"
+assert pl is Planet.EARTH
+assert pl.mass == 5.0
+assert repr(C.R) == "<C.R: 1>"
+assert f == F.A | F.B
+assert F.A in f
+assert ~F.A == F.B
+assert i + 1 == 2
+assert i is I.ONE
+assert s == "x"
+assert s is S.X
+assert len(C) == 2
+assert isinstance(C.R, C)
+assert type(C).__name__ in ("EnumMeta", "EnumType")
+""",
     ),
     "named_tuple": (
-        "import typing, collections\nclass N(typing.NamedTuple):\n    a: int\n    b: str = 'x'\n    def m(self): return self.a\n"
-        "M = collections.namedtuple('M', 'c d', defaults=[7])\nn = N(1); m = M(2)",
-        "assert n == (1, 'x') and n.m() == 1 and n._replace(a=3).a == 3 and m.d == 7 and type(m) is M and N(5).b == 'x'\n"
-        "assert M._fields == ('c', 'd') and N._field_defaults == {'b': 'x'} and m._asdict() == {'c': 2, 'd': 7}",
+        """
+import typing, collections
+class N(typing.NamedTuple):
+    a: int
+    b: str = "x"
+    def m(self):
+        return self.a
+M = collections.namedtuple("M", "c d", defaults=[7])
+n = N(1)
+m = M(2)
+""",
+        """
+assert n == (1, "x")
+assert n.m() == 1
+assert n._replace(a=3).a == 3
+assert m.d == 7
+assert type(m) is M
+assert N(5).b == "x"
+assert M._fields == ("c", "d")
+assert N._field_defaults == {"b": "x"}
+assert m._asdict() == {"c": 2, "d": 7}
+""",
     ),
     "abc": (
-        "import abc\nclass A(abc.ABC):\n    @abc.abstractmethod\n    def f(self): ...\nclass B(A):\n    def f(self): return 1\n"
-        "class V: pass\nA.register(V)\nb = B(); v = V()",
-        "assert isinstance(b, A) and isinstance(v, A) and b.f() == 1 and not isinstance(1, A)\n"
-        "try:\n    A()\nexcept TypeError:\n    pass\nelse:\n    raise AssertionError",
+        """
+import abc
+class A(abc.ABC):
+    @abc.abstractmethod
+    def f(self): ...
+class B(A):
+    def f(self):
+        return 1
+class V:
+    pass
+A.register(V)
+b = B()
+v = V()
+""",
+        """
+assert isinstance(b, A)
+assert isinstance(v, A)
+assert b.f() == 1
+assert not isinstance(1, A)
+try:
+    A()
+except TypeError:
+    pass
+else:
+    raise AssertionError
+""",
     ),
     "protocol": (
-        "import typing\n@typing.runtime_checkable\nclass P(typing.Protocol):\n    def close(self) -> int: ...\n"
-        "class D:\n    def close(self): return 1\nd = D()",
-        "assert isinstance(d, P) and not isinstance(1, P)",
+        """
+import typing
+@typing.runtime_checkable
+class P(typing.Protocol):
+    def close(self) -> int: ...
+class D:
+    def close(self):
+        return 1
+d = D()
+""",
+        """
+assert isinstance(d, P)
+assert not isinstance(1, P)
+""",
     ),
     "generic": (
-        "import typing\nT = typing.TypeVar('T', bound=int)\nclass G(typing.Generic[T]):\n    def __init__(self, v): self.v = v\n"
-        "    def get(self) -> T: return self.v\nclass H(G[int]): pass\ng = G(1); h = H(2); gi = G[int]\nU = typing.NewType('U', int)\nu = {U: U(3)}",
-        "assert g.get() == 1 and h.v == 2 and gi == G[int] and G.__parameters__ == (T,) and T.__bound__ is int\n"
-        "assert G.get.__annotations__['return'] is T and issubclass(H, G) and list(u)[0] is U and U(3) == 3",
+        """
+import typing
+T = typing.TypeVar("T", bound=int)
+class G(typing.Generic[T]):
+    def __init__(self, v):
+        self.v = v
+    def get(self) -> T:
+        return self.v
+class H(G[int]):
+    pass
+g = G(1)
+h = H(2)
+gi = G[int]
+U = typing.NewType("U", int)
+u = {U: U(3)}
+""",
+        """
+assert g.get() == 1
+assert h.v == 2
+assert gi == G[int]
+assert G.__parameters__ == (T,)
+assert T.__bound__ is int
+assert G.get.__annotations__["return"] is T
+assert issubclass(H, G)
+assert list(u)[0] is U
+assert U(3) == 3
+""",
     ),
     "properties": (
-        "class A:\n    def __init__(self): self._x = 1\n    @property\n    def x(self): return self._x\n"
-        "    @x.setter\n    def x(self, v): self._x = v\n    @classmethod\n    def make(cls): return cls()\n"
-        "    @staticmethod\n    def s(): return 's'\nclass B(A):\n    def __init__(self):\n        super().__init__()\n        self.y = 2\nb = B.make()",
-        "b.x = 5\nassert b.x == 5 and b.y == 2 and type(B.make()) is B and B().s() == 's' and isinstance(b, A)",
+        """
+class A:
+    def __init__(self):
+        self._x = 1
+    @property
+    def x(self):
+        return self._x
+    @x.setter
+    def x(self, v):
+        self._x = v
+    @classmethod
+    def make(cls):
+        return cls()
+    @staticmethod
+    def s():
+        return "s"
+class B(A):
+    def __init__(self):
+        super().__init__()
+        self.y = 2
+b = B.make()
+""",
+        """
+b.x = 5
+assert b.x == 5
+assert b.y == 2
+assert type(B.make()) is B
+assert B().s() == "s"
+assert isinstance(b, A)
+""",
     ),
     "metaclass": (
-        "made = []\nclass M(type):\n    def __new__(m, name, bases, ns, **k):\n        made.append(name)\n"
-        "        return super().__new__(m, name, bases, ns)\n    def __call__(cls, *a): return super().__call__(*a)\n"
-        "    @property\n    def twice(cls): return cls.__name__ * 2\nclass A(metaclass=M): pass\nclass B(A): pass\nb = B()",
-        "assert type(A) is M and B.twice == 'BB' and made == ['A', 'B'] and type(b) is B and B.__mro__ == (B, A, object)",
+        """
+made = []
+class M(type):
+    def __new__(m, name, bases, ns, **k):
+        made.append(name)
+        return super().__new__(m, name, bases, ns)
+    def __call__(cls, *a):
+        return super().__call__(*a)
+    @property
+    def twice(cls):
+        return cls.__name__ * 2
+class A(metaclass=M):
+    pass
+class B(A):
+    pass
+b = B()
+""",
+        """
+assert type(A) is M
+assert B.twice == "BB"
+assert made == ["A", "B"]
+assert type(b) is B
+assert B.__mro__ == (B, A, object)
+""",
     ),
     "hooks": (
-        "registry = []\nclass Base:\n    def __init_subclass__(cls, tag=None, **k):\n        registry.append(cls)\n        cls.tag = tag\n"
-        "class Field:\n    def __set_name__(self, owner, name): self.name = name\n"
-        "class Sub(Base, tag=5):\n    f = Field()\ns = Sub()",
-        "assert registry == [Sub] and Sub.tag == 5 and Sub.f.name == 'f'\n"
-        "class More(Base, tag=6): pass\nassert registry == [Sub, More] and More.tag == 6",
+        """
+registry = []
+class Base:
+    def __init_subclass__(cls, tag=None, **k):
+        registry.append(cls)
+        cls.tag = tag
+class Field:
+    def __set_name__(self, owner, name):
+        self.name = name
+class Sub(Base, tag=5):
+    f = Field()
+s = Sub()
+""",
+        """
+assert registry == [Sub]
+assert Sub.tag == 5
+assert Sub.f.name == "f"
+class More(Base, tag=6):
+    pass
+assert registry == [Sub, More]
+assert More.tag == 6
+""",
     ),
     "nested": (
-        "class A:\n    class B:\n        class C:\n            v = 1\n        c = C()\na = A.B(); c = A.B.C(); k = A.B.C",
-        "assert type(a) is A.B and type(c) is A.B.C and k is A.B.C and type(A.B.c) is A.B.C",
+        """
+class A:
+    class B:
+        class C:
+            v = 1
+        c = C()
+a = A.B()
+c = A.B.C()
+k = A.B.C
+""",
+        """
+assert type(a) is A.B
+assert type(c) is A.B.C
+assert k is A.B.C
+assert type(A.B.c) is A.B.C
+""",
     ),
     "local": (
-        "def make():\n    class L:\n        def hi(self): return type(self).__name__\n    return L\nL1 = make(); x = L1(); y = make()()",
-        "assert type(x) is L1 and x.hi() == 'L' and y.hi() == 'L' and type(y) is not L1",
+        """
+def make():
+    class L:
+        def hi(self):
+            return type(self).__name__
+    return L
+L1 = make()
+x = L1()
+y = make()()
+""",
+        """
+assert type(x) is L1
+assert x.hi() == "L"
+assert y.hi() == "L"
+assert type(y) is not L1
+""",
     ),
     "subclass_of_builtin": (
-        "class D(dict):\n    def __missing__(self, k): return k\nclass E(Exception):\n    def __init__(self, a, b):\n"
-        "        super().__init__(a, b)\n        self.b = b\nclass L(list): pass\nd = D(a=1); e = E(1, 2); l = L([1]); l.note = 'n'; l.append(l)",
-        "assert d['zz'] == 'zz' and d['a'] == 1 and e.args == (1, 2) and e.b == 2 and l[1] is l and l.note == 'n'\n"
-        "try:\n    raise e\nexcept E:\n    pass",
+        """
+class D(dict):
+    def __missing__(self, k):
+        return k
+class E(Exception):
+    def __init__(self, a, b):
+        super().__init__(a, b)
+        self.b = b
+class L(list):
+    pass
+d = D(a=1)
+e = E(1, 2)
+l = L([1])
+l.note = "n"
+l.append(l)
+""",
+        """
+assert d["zz"] == "zz"
+assert d["a"] == 1
+assert e.args == (1, 2)
+assert e.b == 2
+assert l[1] is l
+assert l.note == "n"
+try:
+    raise e
+except E:
+    pass
+""",
     ),
     "cycle": (
-        "class A: pass\nclass B: pass\nA.partner = B; B.partner = A; A.default = B(); a = A()",
-        "assert A.partner is B and B.partner is A and type(A.default) is B and type(a) is A",
+        """
+class A:
+    pass
+class B:
+    pass
+A.partner = B
+B.partner = A
+A.default = B()
+a = A()
+""",
+        """
+assert A.partner is B
+assert B.partner is A
+assert type(A.default) is B
+assert type(a) is A
+""",
     ),
     "typed_dict": (
-        "import typing\nclass TD(typing.TypedDict, total=False):\n    a: int\ntd: TD = {'a': 1}",
-        "assert td == {'a': 1} and TD(a=2) == {'a': 2} and TD.__total__ is False and TD.__annotations__ == {'a': int}",
+        """
+import typing
+class TD(typing.TypedDict, total=False):
+    a: int
+td: TD = {"a": 1}
+""",
+        """
+assert td == {"a": 1}
+assert TD(a=2) == {"a": 2}
+assert TD.__total__ is False
+assert TD.__annotations__ == {"a": int}
+""",
     ),
     "lock_free_cached_property": (
-        "import functools\nclass A:\n    @functools.cached_property\n    def p(self): return object()\na = A(); a.p",
-        "assert a.p is a.p and A().p is not a.p",
+        """
+import functools
+class A:
+    @functools.cached_property
+    def p(self):
+        return object()
+a = A()
+a.p
+""",
+        """
+assert a.p is a.p
+assert A().p is not a.p
+""",
     ),
     "weak_dictionary": (
-        "import weakref\nclass K: pass\nk = K()\nw = weakref.WeakKeyDictionary({k: 1}); v = weakref.WeakValueDictionary({'k': k})",
-        "assert w[k] == 1 and v['k'] is k and type(w).__name__ == 'WeakKeyDictionary'",
+        """
+import weakref
+class K:
+    pass
+k = K()
+w = weakref.WeakKeyDictionary({k: 1})
+v = weakref.WeakValueDictionary({"k": k})
+""",
+        """
+assert w[k] == 1
+assert v["k"] is k
+assert type(w).__name__ == "WeakKeyDictionary"
+""",
     ),
 }
 
@@ -162,7 +486,8 @@ def test_superseded_class_keeps_its_instances(notebook):
 def test_members_of_a_class_are_referred_to(notebook):
     """A method kept in a variable is the method of the class, not a copy, and does not tie them together."""
     notebook.run(
-        "class A:\n    def f(self): return 1\n    @staticmethod\n    def s(): return 2\nm = {'f': A.f, 's': A.s}"
+        "class A:\n    def f(self): return 1\n    @staticmethod\n    def s(): return 2\n"
+        "m = {'f': A.f, 's': A.s}"
     )
     notebook.encode()
     assert notebook.group_of("m") == ["m"]
@@ -190,12 +515,14 @@ def test_class_source(notebook):
 def test_type_parameters(notebook):
     """Generic functions, classes and aliases of Python 3.12 work."""
     notebook.run(
-        "type Pair[T] = tuple[T, T]\ndef first[T](x: Pair[T]) -> T:\n    return x[0]\nclass Box[T]:\n    v: T\nb = Box[int]()"
+        "type Pair[T] = tuple[T, T]\ndef first[T](x: Pair[T]) -> T:\n    return x[0]\n"
+        "class Box[T]:\n    v: T\nb = Box[int]()"
     )
     notebook.encode()
     notebook.check(
         "assert first((1, 2)) == 1 and type(b) is Box and Box.__type_params__[0].__name__ == 'T'\n"
-        "p, = Pair.__type_params__\nassert Pair.__value__ == tuple[p, p] and first.__annotations__['x'].__origin__ is Pair"
+        "p, = Pair.__type_params__\nassert Pair.__value__ == tuple[p, p]\n"
+        "assert first.__annotations__['x'].__origin__ is Pair"
     )
 
 

@@ -6,25 +6,35 @@ STATES = {
     "containers": "a = {'x', 'y', 'z', 1}; b = {'k': [1, 2], (1, 2): frozenset('abc')}; c = [a, b]",
     "functions": "def f(x, y=[1]):\n    def g(): return x\n    return g\ng = f(1); l = lambda: {'a', 'b'}",
     "classes": (
-        "import abc, enum, dataclasses, typing\nT = typing.TypeVar('T')\nclass A(abc.ABC, typing.Generic[T]):\n"
+        "import abc, enum, dataclasses, typing\n"
+        "T = typing.TypeVar('T')\nclass A(abc.ABC, typing.Generic[T]):\n"
         "    x: int = 1\n    @abc.abstractmethod\n    def f(self): return super().f()\n    s = {'p', 'q'}\n"
-        "class E(enum.Flag):\n    X = 1\n    Y = 2\n@dataclasses.dataclass(slots=True)\nclass D:\n    v: int = 0\n"
+        "class E(enum.Flag):\n    X = 1\n    Y = 2\n"
+        "@dataclasses.dataclass(slots=True)\nclass D:\n    v: int = 0\n"
         "class B(A):\n    def f(self): return 1\nb = B(); d = D(); e = E.X\nA.register(int); A.register(str)"
     ),
-    "arrays": "import numpy as np\na = np.arange(9000); b = a[::2]; c = np.zeros((3, 3)); o = np.array([a, 'x'], dtype=object)",
+    "arrays": (
+        "import numpy as np\na = np.arange(9000); b = a[::2]; c = np.zeros((3, 3))\n"
+        "o = np.array([a, 'x'], dtype=object)"
+    ),
     "frames": (
-        "import pandas as pd\ndf = pd.DataFrame({'a': range(2000), 's': 'x', 't': pd.Timestamp('2020')}); s = df['a']\n"
+        "import pandas as pd\n"
+        "df = pd.DataFrame({'a': range(2000), 's': 'x', 't': pd.Timestamp('2020')}); s = df['a']\n"
         "df2 = df.rename(columns=str.upper); m = df.set_index(['a', 's'])"
     ),
     "estimators": (
-        "import numpy as np\nfrom sklearn.ensemble import RandomForestClassifier\nX = np.arange(400.).reshape(100, 4)\n"
+        "import numpy as np\nfrom sklearn.ensemble import RandomForestClassifier\n"
+        "X = np.arange(400.).reshape(100, 4)\n"
         "m = RandomForestClassifier(5, random_state=1).fit(X, X[:, 0] > 100)"
     ),
     "torch": (
         "import torch\nm = torch.nn.Linear(30, 40); o = torch.optim.Adam(m.parameters())\n"
         "m(torch.ones(30)).sum().backward(); o.step()"
     ),
-    "local_classes": "def k():\n    class L:\n        y = {'a'}\n        def f(self): return L\n    return L\nL = k(); x = L(); z = k()()",
+    "local_classes": (
+        "def k():\n    class L:\n        y = {'a'}\n        def f(self): return L\n    return L\n"
+        "L = k(); x = L(); z = k()()"
+    ),
 }
 
 
@@ -49,7 +59,7 @@ def test_unchanged_state_gives_the_same_bytes(notebook, cell):
 
 @pytest.mark.parametrize("cell", STATES.values(), ids=STATES)
 def test_forked_child_gives_the_same_bytes(notebook, cell):
-    """Two children forked one after the other write the same bytes, so nothing is taken from the clock or a counter."""
+    """Children forked one after the other write the same bytes: nothing comes from a clock or counter."""
     import hashlib
     import os
     import warnings

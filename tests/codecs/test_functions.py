@@ -260,7 +260,8 @@ def test_superseded_function_is_kept_beside_its_successor(notebook):
 def test_source_is_kept(notebook):
     """Definitions carry their source as it stands in the cell; restored code has it for inspect."""
     notebook.run(
-        "x = 1\n\n@staticmethod\ndef _():\n    pass\n\ndef f(a):\n    # why\n    return a\ng = lambda: (1,\n  2)"
+        "x = 1\n\n@staticmethod\ndef _():\n    pass\n\n"
+        "def f(a):\n    # why\n    return a\ng = lambda: (1,\n  2)"
     )
     encoding = notebook.encode("f", "g")
     source = {m.name: m.source for group in encoding.groups for m in group.members}
@@ -269,7 +270,8 @@ def test_source_is_kept(notebook):
 import inspect
 from keepstate import codecs
 assert inspect.getsource(f) == "def f(a):\\n    # why\\n    return a\\n"
-assert codecs.definition_source(f) == inspect.getsource(f) and codecs.definition_source(g) == "lambda: (1,\\n  2)"
+assert codecs.definition_source(f) == inspect.getsource(f)
+assert codecs.definition_source(g) == "lambda: (1,\\n  2)"
 again = codecs.encode({"f": f}, namespace=globals())
 assert [m.source for m in again.groups[0].members] == [inspect.getsource(f)]
 """)
@@ -301,8 +303,10 @@ importlib.util.MAGIC_NUMBER = b"other"
         ("def k(n):\n    def f(a):\n        return a + n\n    return f\nf = k(5)", "assert f(1) == 6"),
         ("f, g = (lambda x: x + 1), (lambda x: x + 2)", "assert f(1) == 2 and g(1) == 3"),
         (
-            "class A:\n    def __m(self): return 4\n    def f(self): return self.__m()\n"
-            "class B(A):\n    def f(self): return super().f() + 1\nb = B()",
+            (
+                "class A:\n    def __m(self): return 4\n    def f(self): return self.__m()\n"
+                "class B(A):\n    def f(self): return super().f() + 1\nb = B()"
+            ),
             "assert b.f() == 5",
         ),
         ("def f(n):\n    return [(lambda: i * n)() for i in range(3)]", "assert f(2) == [0, 2, 4]"),

@@ -124,7 +124,7 @@ def build(operations: list[tuple[str, int, int]]) -> list[object]:
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(OPERATIONS, st.lists(st.integers(0, 10**6), min_size=1, max_size=6), st.booleans())
 def test_graph_comes_back_the_same(operations, chosen, hint):
-    """Names that were given any objects of a graph have the same graph afterwards: values, sharing and cycles."""
+    """Names for any objects of a graph have the same graph afterwards: values, sharing, cycles."""
     made = build(operations)
     bindings = {f"n{at}": made[index % len(made)] for at, index in enumerate(chosen)}
     grouped = [frozenset(bindings)] if hint else []

@@ -7,12 +7,26 @@ import pytest
 pytest.importorskip("pandas")
 
 FRAMES = {
-    "mixed": "pd.DataFrame({'a': range(3000), 'b': 1.5, 's': ['x', None, 'z'] * 1000, 't': pd.Timestamp('2020-01-01'), 'f': True})",
-    "time_zone": "pd.DataFrame({'t': pd.date_range('2020', periods=900, tz='Europe/Berlin'), 'd': pd.Timedelta(1, 'h')})",
+    "mixed": (
+        "pd.DataFrame({'a': range(3000), 'b': 1.5, 's': ['x', None, 'z'] * 1000,"
+        " 't': pd.Timestamp('2020-01-01'), 'f': True})"
+    ),
+    "time_zone": (
+        "pd.DataFrame({'t': pd.date_range('2020', periods=900, tz='Europe/Berlin'),"
+        " 'd': pd.Timedelta(1, 'h')})"
+    ),
     "categorical": "pd.DataFrame({'c': pd.Categorical(['a', 'b', 'a'] * 400, ordered=True)})",
-    "nullable": "pd.DataFrame({'i': pd.array([1, None, 3] * 300, dtype='Int64'), 'b': pd.array([True, None, False] * 300, dtype='boolean')})",
-    "multi_index": "pd.DataFrame({'v': range(6)}, index=pd.MultiIndex.from_product([['a', 'b'], [1, 2, 3]], names=['x', 'y']))",
-    "period_interval": "pd.DataFrame({'p': pd.period_range('2020', periods=4, freq='M'), 'i': pd.interval_range(0, 4)})",
+    "nullable": (
+        "pd.DataFrame({'i': pd.array([1, None, 3] * 300, dtype='Int64'),"
+        " 'b': pd.array([True, None, False] * 300, dtype='boolean')})"
+    ),
+    "multi_index": (
+        "pd.DataFrame({'v': range(6)},"
+        " index=pd.MultiIndex.from_product([['a', 'b'], [1, 2, 3]], names=['x', 'y']))"
+    ),
+    "period_interval": (
+        "pd.DataFrame({'p': pd.period_range('2020', periods=4, freq='M'), 'i': pd.interval_range(0, 4)})"
+    ),
     "index_kinds": "pd.DataFrame({'v': [1, 2]}, index=pd.CategoricalIndex(['a', 'b']))",
     "time_index": "pd.DataFrame({'v': range(900)}, index=pd.date_range('2020', periods=900, freq='h'))",
     "period_index": "pd.Series([1, 2], index=pd.period_range('2020', periods=2, freq='D'))",
@@ -36,7 +50,9 @@ def test_frame_comes_back_equal(notebook, make):
     notebook.check(f"""
 import numpy as np, pandas as pd
 e = {make}
-check = {{pd.DataFrame: pd.testing.assert_frame_equal, pd.Series: pd.testing.assert_series_equal}}.get(type(e), pd.testing.assert_index_equal)
+t = pd.testing
+check = {{pd.DataFrame: t.assert_frame_equal, pd.Series: t.assert_series_equal}}
+check = check.get(type(e), t.assert_index_equal)
 check(x, e)
 if isinstance(e, pd.DataFrame):
     assert x.index.equals(e.index) and getattr(x.index, 'freq', None) == getattr(e.index, 'freq', None)
@@ -49,7 +65,8 @@ if isinstance(e, pd.DataFrame):
 def test_large_columns_are_parts(notebook):
     """Numbers and times of a frame are parts with their item size, outside the stream."""
     notebook.run(
-        "import pandas as pd\ndf = pd.DataFrame({'a': range(9000), 'b': 1.5, 't': pd.Timestamp('2020-01-01')})"
+        "import pandas as pd\n"
+        "df = pd.DataFrame({'a': range(9000), 'b': 1.5, 't': pd.Timestamp('2020-01-01')})"
     )
     (group,) = notebook.encode().groups
     assert sorted(part.memory.nbytes for part in group.parts) == [72000, 72000, 72000]

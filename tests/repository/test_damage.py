@@ -18,8 +18,8 @@ from keepstate._repository.layout import member_folder
 from keepstate._repository.manifests import decode_manifest, encode_manifest
 from keepstate.errors import FormatError, IntegrityError
 
-NOISE = random.Random(3).randbytes(300)
-VALUES = {"noise": NOISE, "same": b"same" * 100}
+NOISE = random.Random(3).randbytes(200)
+VALUES = {"noise": NOISE, "same": b"same" * 40}
 
 
 def read_all(path):

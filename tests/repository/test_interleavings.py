@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from faults import ALL, Party, pairs
+from faults import ALL, Party, Quick, pairs
 from saves import everything, files, manifest, put_values, save, snapshot_id
 
 from keepstate._repository import ConflictError, Repository
@@ -63,7 +63,7 @@ def check(path, parties):
         found = everything(path)
         assert expected.items() <= found.items()
         assert found.keys() - expected.keys() <= {snapshot_id("s1", 1)}
-        Repository.open(path, create=False).prune(keep_last=1)
+        Repository.open(path, create=False, disk=Quick()).prune(keep_last=1)
     assert files(path / "members", ".tmp") == files(path, ".lease") == []
     assert len(files(path, ".pack")) <= 3
 

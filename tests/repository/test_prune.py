@@ -5,7 +5,7 @@ import os
 from datetime import timedelta
 
 import pytest
-from faults import Crashed, Crashing, Failing
+from faults import Crashed, Crashing, Failing, Quick
 from saves import everything, files, manifest, put_values, save, snapshot_id, values_of
 
 from keepstate._base.clock import ManualClock
@@ -19,7 +19,7 @@ SAME = os.urandom(40_000)
 
 def history(path, count=5, **more):
     """Snapshots that share one value and differ in another; return their values by id."""
-    repository = Repository.open(path, create=True)
+    repository = Repository.open(path, create=True, disk=Quick())
     values, known = {}, {}
     for sequence in range(1, count + 1):
         now = {"same": SAME, "own": os.urandom(3000)}

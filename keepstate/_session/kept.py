@@ -1,0 +1,116 @@
+"""What is kept of one notebook, as the user asks for it: listed, bound again, loaded, or made anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keepstate._capture import random_states
+from keepstate._model.snapshot import RestoreReport, Snapshot
+from keepstate._session.recovery import explain
+from keepstate._snapshot import Loader, best_of, find, restore_names, snapshot_of, version_remarks
+from keepstate.errors import InvalidInputError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from keepstate._base.clock import Clock
+    from keepstate._model.kernel import Kernel
+    from keepstate._model.manifest import Manifest
+    from keepstate._repository import Repository
+    from keepstate._session.identity import Identity
+    from keepstate._session.recovery import Recovery
+    from keepstate._tracking import Selection
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The reading side of a session."""
+
+    repository: Repository
+    identity: Identity
+    kernel: Kernel
+    selection: Selection
+    recovery: Recovery
+    clock: Clock
+
+    def manifests(self) -> list[Manifest]:
+        """All of this notebook, newest first."""
+        return self.repository.manifests(
+            project=self.identity.project, member=self.identity.member, notebook=self.identity.notebook
+        )
+
+    def snapshots(self) -> list[Snapshot]:
+        """List what is kept of this notebook; see :func:`keepstate.snapshots`."""
+        return [snapshot_of(manifest) for manifest in self.manifests()]
+
+    def restore(self, names: Sequence[str], *, at: object, overwrite: bool) -> RestoreReport:
+        """Bind kept values; see :func:`keepstate.restore`."""
+        began = self.clock.monotonic()
+        newest = self.manifests()
+        chosen = find(newest, at)
+        _must_have(chosen, names)
+        wanted = list(names) or list(chosen.names)
+        namespace = self.kernel.namespace
+        live = [name for name in wanted if name in namespace and not overwrite]
+        loader = Loader(self.repository, chosen, namespace)
+        if not names:
+            loader.bind_definitions()
+        outcome = restore_names(loader, [name for name in wanted if name not in live])
+        namespace.update(outcome.restored)
+        for name in outcome.restored:
+            self.recovery.forget(name)
+        self.selection.add(outcome.restored)
+        if not names and chosen.random is not None:
+            random_states.put_back(self.repository.read(chosen.random, member=chosen.member))
+        return RestoreReport(
+            snapshot=snapshot_of(chosen),
+            restored=tuple(sorted(outcome.restored)),
+            failed=explain(self.repository, newest, chosen, outcome),
+            seconds=self.clock.monotonic() - began,
+            kept_live=tuple(live),
+            remarks=tuple(version_remarks(chosen)),
+        )
+
+    def load(self, name: str, *, at: object, member: str | None) -> object:
+        """Return a kept value and bind nothing; see :func:`keepstate.load`."""
+        if member is not None and member != self.identity.member:
+            raise InvalidInputError(
+                f"member={member!r}: this version loads the state of {self.identity.member!r} only, because "
+                "decoding another member's objects could run their code"
+            )
+        chosen = find(self.manifests(), at)
+        _must_have(chosen, [name])
+        return Loader(self.repository, chosen, self.kernel.namespace, bind=False).value(name)
+
+    def get(self, name: str, make: Callable[[], object], *, tracked: bool) -> object:
+        """Return the live value of a *tracked* name, else the kept one, else make it."""
+        namespace = self.kernel.namespace
+        if name not in namespace or not tracked:
+            namespace[name] = self._kept_or_made(name, make)
+            self.recovery.forget(name)
+            self.selection.add([name])
+        self.recovery.unread.pop(name, None)
+        return namespace[name]
+
+    def _kept_or_made(self, name: str, make: Callable[[], object]) -> object:
+        newest = self.manifests()
+        chosen = best_of(newest)
+        if chosen is not None and name in chosen.names:
+            loader = Loader(self.repository, chosen, self.kernel.namespace)
+            outcome = restore_names(loader, [name])
+            if name in outcome.restored:
+                return outcome.restored[name]
+            why = explain(self.repository, newest, chosen, outcome)[name]
+            self.kernel.say(f"keepstate: {name!r} is made anew, because the kept one cannot be used: {why}")
+        return make()
+
+
+def _must_have(chosen: Manifest, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in chosen.names:
+            why = chosen.skipped.get(name)
+            raise NotFoundError(
+                f"snapshot {chosen.id[:10]} has no {name!r}"
+                + (f": it was not kept, {why}" if why else f"; it has {', '.join(sorted(chosen.names))}")
+            )

@@ -1,0 +1,130 @@
+"""What a snapshot says besides its values: as a save is given it, as it is stored, as the user sees it."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from keepstate._model.manifest import Manifest, WhereRecord
+from keepstate._model.snapshot import Consistency, Durability, Reason, Snapshot, Where
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keepstate._model.kernel import Cell
+    from keepstate._model.manifest import Entry
+
+_VERSIONS_OF = ("numpy", "pandas", "torch", "sklearn", "scipy", "pyarrow", "polars", "tensorflow", "jax")
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """All that a snapshot says besides its values."""
+
+    id: str
+    project: str
+    member: str
+    notebook: str
+    lineage: str
+    sequence: int
+    parents: Mapping[str, int]
+    restored_from: str
+    created_at: datetime
+    reason: Reason
+    consistency: Consistency
+    started: float
+    """Monotonic seconds at which the main thread was first held."""
+    where: Where | None = None
+    note: str = ""
+    tracked: tuple[str, ...] = ()
+    track_all: bool = False
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Names that the selection itself left out → why."""
+    carried: Mapping[str, Entry] = field(default_factory=dict)
+    """Names that could not be brought back → where their last value is kept."""
+    pending: Mapping[str, str] = field(default_factory=dict)
+    """The same names → why they could not."""
+    random: bytes = b""
+    cells: tuple[Cell, ...] = ()
+    host: str = ""
+    threads: tuple[str, ...] = ()
+    strategy: str = ""
+
+
+def manifest_of(occasion: Occasion, **facts: object) -> Manifest:
+    """Join what the occasion says with what the save has found; *facts* are fields of the manifest."""
+    values: dict[str, object] = {
+        "id": occasion.id,
+        "project": occasion.project,
+        "member": occasion.member,
+        "notebook": occasion.notebook,
+        "lineage": occasion.lineage,
+        "sequence": occasion.sequence,
+        "parents": dict(occasion.parents),
+        "restored_from": occasion.restored_from,
+        "created_at": occasion.created_at.isoformat(),
+        "reason": occasion.reason,
+        "consistency": occasion.consistency,
+        "where": None if occasion.where is None else WhereRecord(occasion.where.cell, occasion.where.line),
+        "note": occasion.note,
+        "pending": dict(occasion.pending),
+        "tracked": list(occasion.tracked),
+        "track_all": occasion.track_all,
+        "versions": _versions(),
+        "host": occasion.host,
+        "threads": list(occasion.threads),
+        "strategy": occasion.strategy,
+    }
+    return msgspec.convert({**values, **facts}, Manifest)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _VERSIONS_OF:
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str):
+            found[name] = version
+    return found
+
+
+def encode_cells(cells: tuple[Cell, ...]) -> bytes:
+    """Write the record of cells."""
+    # One line a cell, so that an appended cell changes the end of the bytes alone.
+    return b"\n".join(msgspec.json.encode([cell.number, cell.source]) for cell in cells)
+
+
+def decode_cells(data: bytes) -> list[tuple[int | None, str]]:
+    """Read the record of cells back: execution count and source, in the order in which they ran.
+
+    Raises:
+        msgspec.DecodeError: These are not the bytes of a record of cells.
+    """
+    return [msgspec.json.decode(line, type=tuple[int | None, str]) for line in data.split(b"\n") if line]
+
+
+def snapshot_of(manifest: Manifest, *, durability: Durability = "local") -> Snapshot:
+    """Show a manifest as the user's snapshot."""
+    where = manifest.where
+    return Snapshot(
+        id=manifest.id,
+        created_at=datetime.fromisoformat(manifest.created_at),
+        reason=manifest.reason,
+        consistency=manifest.consistency,
+        names=tuple(sorted(manifest.names)),
+        skipped=dict(manifest.skipped),
+        logical_bytes=manifest.logical_bytes,
+        written_bytes=manifest.written_bytes,
+        stall_seconds=manifest.stall_seconds,
+        seconds=manifest.seconds,
+        durability=durability,
+        note=manifest.note,
+        lineage=manifest.lineage,
+        sequence=manifest.sequence,
+        where=None if where is None else Where(where.cell, where.line),
+        strategy=manifest.strategy,
+    )

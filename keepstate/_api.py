@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from keepstate._model.snapshot import RestoreReport, Snapshot, Status
     from keepstate._notebook import IPythonKernel
-    from keepstate._session import ScriptKernel, Session
+    from keepstate._session.script import ScriptKernel
+    from keepstate._session.session import Session
 
 _session: Session | None = None
 _arguments: dict[str, object] = {}
@@ -120,7 +121,9 @@ def _begin(
     from keepstate._hosts import detect_host
     from keepstate._notebook import IPythonKernel
     from keepstate._repository import Repository
-    from keepstate._session import Session, identify, is_shared, read_options
+    from keepstate._session.identity import identify, is_shared
+    from keepstate._session.options import read_options
+    from keepstate._session.session import Session
 
     options = read_options(
         project=project,
@@ -156,7 +159,7 @@ def _begin(
 
 def _kernel(namespace: dict[str, object] | None) -> IPythonKernel | ScriptKernel:
     from keepstate._notebook import IPythonKernel, running_shell
-    from keepstate._session import ScriptKernel
+    from keepstate._session.script import ScriptKernel
 
     shell = running_shell()
     if shell is not None and (namespace is None or namespace is shell.user_ns):

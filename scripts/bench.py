@@ -23,26 +23,33 @@ ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3
 GB = 1e9
 
+ARRAY = """
+import numpy as np
+state = {"big": np.random.default_rng(7).random((262144, 1024))}
+"""
+FRAME = """
+import numpy as np, pandas as pd
+r, rows = np.random.default_rng(1), 1_000_000
+columns = {f"i{j}": r.integers(0, 10_000, rows) for j in range(3)}
+columns |= {f"f{j}": r.standard_normal(rows) for j in range(5)}
+state = {"df": pd.DataFrame({**columns, "t": pd.date_range("2015-01-01", periods=rows, freq="min")})}
+"""
+DICT = """
+state = {"d": {f"key_{i:08d}": [i, i % 7] for i in range(1_000_000)}}
+"""
 WORKLOADS = {
-    "array of 2 GB": (
-        "import numpy as np\nstate = {'big': np.random.default_rng(7).random((262144, 1024))}",
-        "state['big'][7, 3] += 1.0",
-        "one element",
-    ),
-    "frame of 1 M rows": (
-        "import numpy as np, pandas as pd\nr = np.random.default_rng(1)\n"
-        "state = {'df': pd.DataFrame({**{f'i{j}': r.integers(0, 10_000, 1_000_000) for j in range(3)},"
-        " **{f'f{j}': r.standard_normal(1_000_000) for j in range(5)},"
-        " 't': pd.date_range('2015-01-01', periods=1_000_000, freq='min')})}",
-        "state['df']['f1'] = state['df']['f1'] * 1.01",
-        "one column of nine",
-    ),
-    "dict of 1 M lists": (
-        "state = {'d': {f'key_{i:08d}': [i, i % 7] for i in range(1_000_000)}}",
-        "state['d']['key_00000123'].append(5)",
-        "one list",
-    ),
+    "array of 2 GB": (ARRAY, "state['big'][7, 3] += 1.0", "one element"),
+    "frame of 1 M rows": (FRAME, "state['df']['f1'] = state['df']['f1'] * 1.01", "one column of nine"),
+    "dict of 1 M lists": (DICT, "state['d']['key_00000123'].append(5)", "one list"),
 }
+"""name → how it is built, how it is changed, and what that change is."""
+
+
+EXPLANATION = """
+*held* is how long the main thread cannot go on: for keepstate what `stall_seconds` says, for the others the
+whole save. All saves end with a sync. keepstate's restore includes opening the store and checking
+every byte against its id; the peers check nothing.
+"""
 
 
 def clock(call, rounds: int = ROUNDS) -> float:
@@ -246,11 +253,7 @@ def page(about: dict[str, str], bounds: dict[str, float], results: dict[str, obj
     ]
     for name, rows in results.items():
         parts += [f"\n## {name}; changed: {WORKLOADS[name][2]}\n", table(rows)]
-    parts.append(
-        "\n*held* is for how long the main thread cannot go on: for keepstate what `stall_seconds` says, for the"
-        " others the whole save. All saves end with a sync. keepstate's restore includes opening the store and"
-        " checking every byte against its id; the peers check nothing.\n"
-    )
+    parts.append(EXPLANATION)
     return "\n".join(parts)
 
 

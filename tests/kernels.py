@@ -8,9 +8,10 @@ import signal
 import sys
 from dataclasses import dataclass, field
 from threading import Event
-from time import monotonic
 
 from jupyter_client.manager import KernelManager
+
+from keepstate._base.clock import SYSTEM_CLOCK
 
 TIMEOUT = 120
 
@@ -112,8 +113,8 @@ class Kernel:
     def idle_messages(self, seconds):
         """Collect what the kernel sends unasked for so long."""
         found = []
-        until = monotonic() + seconds
-        while (left := until - monotonic()) > 0:
+        until = SYSTEM_CLOCK.monotonic() + seconds
+        while (left := until - SYSTEM_CLOCK.monotonic()) > 0:
             try:
                 found.append(self.client.get_iopub_msg(timeout=left)["msg_type"])
             except queue.Empty:

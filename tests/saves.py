@@ -1,9 +1,8 @@
 """Saves without a capture around them: the objects stand still, because the test does."""
 
-from datetime import UTC, datetime
-
 import msgspec
 
+from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._snapshot import Occasion, Save, Saved
 
 
@@ -39,7 +38,7 @@ class Saver:
             sequence=self.sequence + 1,
             parents=self.parents,
             restored_from="",
-            created_at=datetime.now(UTC),
+            created_at=SYSTEM_CLOCK.utc_now(),
             reason="manual",
             started=0.0,
             **{"consistency": "cell", **facts},

@@ -39,8 +39,8 @@ class Arena:
         end = self.used_bytes + memory.nbytes
         if end > self.limit_bytes:
             raise TooLarge(
-                f"more than {self.limit_bytes // MiB} MiB have changed, which is more than can be copied while "
-                "the notebook waits, and no other way of taking a picture is open here"
+                f"more than {self.limit_bytes // MiB} MiB have changed, which is too much to copy while the "
+                "notebook waits, and no other way of taking a picture is open here"
             )
         if self._memory is None:
             try:

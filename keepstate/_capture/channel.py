@@ -1,7 +1,8 @@
 """What passes between the process of the user and the one that holds the picture.
 
 The board is shared memory: progress never blocks the child, however busy the parent is. The answer comes
-through a pipe, whose end also tells that the child is gone. The stall goes the other way.
+through a pipe, whose end also tells that the child is gone. The other pipe carries nothing: its end tells
+the child that the stall has been noted, or that the parent has died.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-_HEAD = struct.Struct("qqqH")
-"""pid of the child, bytes done, how many reports, length of the name."""
+from keepstate._capture import kept_gil
+
+_HEAD = struct.Struct("qqqHd")
+"""pid of the child, bytes done, how many reports, length of the name, stall in seconds (-1: not told)."""
+_REPORT_AT, _STALL_AT = 8, struct.calcsize("qqqH0d")
 _NAME_BYTES = 512
 _FRAME = struct.Struct("=cQ")
-_STALL = struct.Struct("=d")
 
 RESULT, NEEDS_COPY, FAILED, SHORT = b"R", b"N", b"F", b"M"
 
@@ -36,17 +39,27 @@ class Board:
     def __init__(self) -> None:
         self.memory = mmap.mmap(-1, _HEAD.size + _NAME_BYTES)
         self._reports = 0
+        self.put_stall(-1.0)
+
+    def put_stall(self, seconds: float) -> None:
+        """Parent: note how long the main thread was held."""
+        struct.pack_into("d", self.memory, _STALL_AT, seconds)
+
+    def get_stall(self) -> float | None:
+        """Child: read it; ``None`` if it has not been noted."""
+        (seconds,) = struct.unpack_from("d", self.memory, _STALL_AT)
+        return None if seconds < 0 else seconds
 
     def report(self, name: str, bytes_done: int) -> None:
         """Child: say what is being worked on."""
         text = name.encode(errors="replace")[:_NAME_BYTES]
         self._reports += 1
         self.memory[_HEAD.size : _HEAD.size + len(text)] = text
-        struct.pack_into("qqH", self.memory, 8, bytes_done, self._reports, len(text))
+        struct.pack_into("qqH", self.memory, _REPORT_AT, bytes_done, self._reports, len(text))
 
     def read(self) -> Progress:
         """Parent: read the newest report; a name read while it is written may be a mixture."""
-        pid, bytes_done, reports, length = _HEAD.unpack_from(self.memory)
+        pid, bytes_done, reports, length, _ = _HEAD.unpack_from(self.memory)
         name = self.memory[_HEAD.size : _HEAD.size + min(length, _NAME_BYTES)]
         return Progress(pid, bytes_done, reports, name.decode(errors="replace"))
 
@@ -64,38 +77,35 @@ class Channel:
     @staticmethod
     def open() -> Channel:
         """Make one; raises OSError if the process has no descriptors left."""
-        answer_in, answer_out = os.pipe()
+        answer_in, answer_out = kept_gil.pipe()
         try:
-            stall_in, stall_out = os.pipe()
+            stall_in, stall_out = kept_gil.pipe()
         except OSError:
-            os.close(answer_in)
-            os.close(answer_out)
+            kept_gil.close(answer_in)
+            kept_gil.close(answer_out)
             raise
         return Channel(Board(), answer_in, answer_out, stall_in, stall_out)
 
     def close(self) -> None:
         """Give everything back: there was no fork."""
         for descriptor in (self.answer_in, self.answer_out, self.stall_in, self.stall_out):
-            os.close(descriptor)
+            kept_gil.close(descriptor)
 
     def close_for_parent(self) -> None:
         """Leave the child's ends to the child alone, so that its end is seen."""
-        os.close(self.answer_out)
-        os.close(self.stall_in)
+        kept_gil.close(self.answer_out)
+        kept_gil.close(self.stall_in)
 
     def tell_stall(self, seconds: float) -> None:
-        """Parent: tell how long the main thread was held; a child that is gone already does not care."""
-        try:
-            os.write(self.stall_out, _STALL.pack(seconds))
-        except BrokenPipeError:
-            pass  # its end is seen, and told, when the picture is finished
-        finally:
-            os.close(self.stall_out)
+        """Parent: tell how long the main thread was held."""
+        # Written to the board and announced by closing: writing to a pipe could bring a SIGPIPE to the user.
+        self.board.put_stall(seconds)
+        kept_gil.close(self.stall_out)
 
     def hear_stall(self) -> float | None:
         """Child: wait for it; ``None`` if the parent died first."""
-        data = os.read(self.stall_in, _STALL.size)
-        return _STALL.unpack(data)[0] if len(data) == _STALL.size else None
+        os.read(self.stall_in, 1)
+        return self.board.get_stall()
 
     def answer(self, kind: bytes, payload: bytes) -> None:
         """Child: send the only message; that nobody is left to hear it changes nothing."""

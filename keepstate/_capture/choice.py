@@ -126,7 +126,9 @@ def _memory_hindrance(conditions: Conditions) -> str | None:
 def _locks_up_parent(numpy: str) -> bool:
     """2.3.0 to 2.3.4 bring an OpenBLAS whose fork handler can lock up the parent's next call."""
     parts = numpy.split(".")
-    return parts[:2] == ["2", "3"] and (len(parts) < 3 or parts[2][:1] in "01234" and not parts[2][1:2].isdigit())
+    return parts[:2] == ["2", "3"] and (
+        len(parts) < 3 or (parts[2][:1] in "01234" and not parts[2][1:2].isdigit())
+    )
 
 
 def _copy_seconds(conditions: Conditions) -> float | None:

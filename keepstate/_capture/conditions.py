@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from keepstate._capture import kept_gil
 from keepstate._capture.memory import kills_whole_group, read_room, read_status
 
 if TYPE_CHECKING:
@@ -87,15 +87,16 @@ def _waits_for_children(level: Consistency) -> bool:
         return False
     if level == "operation" and callable(signal.getsignal(signal.SIGCHLD)):
         return True
-    if threading.active_count() == 1 and len(os.listdir("/proc/self/task")) == 1:
-        return False
-    return any(map(_thread_waits, glob.iglob("/proc/self/task/*/syscall")))
+    return any(
+        _thread_waits(f"/proc/self/task/{thread.native_id}/syscall")
+        for thread in threading.enumerate()
+        if thread is not threading.current_thread()
+    )
 
 
 def _thread_waits(path: str) -> bool:
     try:
-        with open(path, encoding="ascii") as file:
-            number, *arguments = file.read().split()
+        number, *arguments = kept_gil.read_file(path).decode("ascii").split()
     except (OSError, ValueError):
         return False  # the thread has ended, or the system does not tell
     wait4, waitid = _WAIT_CALLS.get(os.uname().machine, ("61", "247"))

@@ -49,13 +49,14 @@ def _value_of(expression: ast.expr, frame: FrameType) -> object:
 
 def _value_of_name(name: str, frame: FrameType) -> object:
     code = frame.f_code
-    if name in code.co_varnames or name in code.co_cellvars or name in code.co_freevars:
-        if not code.co_flags & inspect.CO_OPTIMIZED:
-            return _UNKNOWN  # the variable of an inlined comprehension, seen nowhere
-        return local_variables(frame).get(name, _UNKNOWN)
-    if frame.f_locals is not frame.f_globals and not code.co_flags & inspect.CO_OPTIMIZED:
-        return _UNKNOWN  # the body of a class
-    return frame.f_globals.get(name, _UNKNOWN)
+    if code.co_flags & inspect.CO_OPTIMIZED:
+        if name in code.co_varnames or name in code.co_cellvars or name in code.co_freevars:
+            return local_variables(frame).get(name, _UNKNOWN)
+        return frame.f_globals.get(name, _UNKNOWN)
+    if code.co_name != "<module>" or name in code.co_varnames:
+        return _UNKNOWN  # the body of a class, or the variable of an inlined comprehension
+    value = frame.f_globals.get(name, _UNKNOWN)
+    return value if frame.f_locals.get(name, value) is value else _UNKNOWN
 
 
 def _value_of_attribute(owner: object, name: str) -> object:

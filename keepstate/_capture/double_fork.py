@@ -11,8 +11,13 @@ of the second copy. Here the intermediate one calls ``vfork``, which shares its 
 in the kernel; the third process then kills it in that sleep and is the sole owner of the memory. So the
 intermediate process exists for some ten microseconds, in which this thread keeps the GIL and reaps it.
 
-Source: ``Modules/posixmodule.c`` of CPython (``os_fork1_impl``), ``kernel/fork.c`` of Linux
-(``wait_for_vfork_done`` is killable).
+The C library notes each thread's id in memory, for the owners of its recursive locks. The kernel would set
+that note to zero when the intermediate process dies (measured: one child of a thousand then waited for ever
+for a lock of the dynamic loader that it held itself), so it is told not to, and the note is set right.
+Where this cannot be arranged, it is a usual double fork.
+
+Source: ``Modules/posixmodule.c`` of CPython (``os_fork1_impl``); ``kernel/fork.c`` of Linux
+(``wait_for_vfork_done`` is killable, ``mm_release`` clears the note); prctl(2), set_tid_address(2).
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import os
 import select
 import signal
 import struct
+import threading
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
@@ -37,7 +43,12 @@ if TYPE_CHECKING:
 REAP_MILLISECONDS = 50
 """How long this thread waits for the intermediate process; 0.1 ms was the most seen on two idle cores."""
 
-_FORK, _SELF, _VFORK, _DESCRIPTOR, _REAPED = range(5)
+_FORK, _SELF, _AGAIN, _DESCRIPTOR, _REAPED = range(5)
+_PR_GET_TID_ADDRESS = 40
+"""Source: ``linux/prctl.h``."""
+_SET_TID_ADDRESS = {"x86_64": 218, "aarch64": 96}
+"""Source: ``asm/unistd.h``."""
+_LOST = 71
 
 
 class _PollEntry(ctypes.Structure):
@@ -62,7 +73,7 @@ def split(board: mmap.mmap) -> Split:
     Raises:
         OSError: The system made no new process; nothing has changed.
     """
-    record = [-1, 0, -1, -1, 0]
+    record = [-1, 0, 0, -1, 0]
     entry = _PollEntry(-1, select.POLLIN, 0)
     collecting = gc.isenabled()
     libc = _Libc()
@@ -74,15 +85,13 @@ def split(board: mmap.mmap) -> Split:
             if collecting:
                 gc.enable()
             if record[_DESCRIPTOR] >= 0:
-                os.close(record[_DESCRIPTOR])
+                libc.close(record[_DESCRIPTOR])
     if record[_FORK] < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
-    if record[_FORK] > 0:
-        return Split(child=False, intermediate=0 if record[_REAPED] == record[_FORK] else record[_FORK])
-    if record[_VFORK] < 0:
-        _leave_by_plain_fork(libc, board)
-    return Split(child=True)
+    if record[_FORK] == 0:
+        return Split(child=True)
+    return Split(child=False, intermediate=0 if record[_REAPED] == record[_FORK] else record[_FORK])
 
 
 class _Libc:
@@ -99,12 +108,26 @@ class _Libc:
         self.kill: Callable[[int, int], int] = library.kill
         self.poll: Callable[..., int] = library.poll
         self.waitpid: Callable[..., int] = library.waitpid
+        self.close: Callable[[int], int] = library.close
+        self.end: Callable[[int], object] = library._exit
+        self.syscall: Callable[..., int] = library.syscall
+        self.note = _note_of_thread_id(library)
 
     @staticmethod
     def _without_result(library: ctypes.PyDLL, name: str) -> Callable[[], None]:
         function = library[name]
         function.restype = None
         return function
+
+
+def _note_of_thread_id(library: ctypes.PyDLL) -> ctypes.c_int | None:
+    """Find where the C library notes the id of this thread, or ``None`` if that is not to be found."""
+    address = ctypes.c_void_p()
+    found = library.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(address), 0, 0, 0) == 0 and address.value
+    if not found or os.uname().machine not in _SET_TID_ADDRESS:
+        return None
+    note = ctypes.c_int.from_address(found)
+    return note if note.value == threading.get_native_id() else None
 
 
 def _steps(libc: _Libc, record: list[int], entry: _PollEntry, board: mmap.mmap) -> Iterator[object]:
@@ -126,13 +149,26 @@ def _steps(libc: _Libc, record: list[int], entry: _PollEntry, board: mmap.mmap) 
     both = chain(
         run(gc.disable, iter((True,))),
         run(libc.before, iter((True,))),
-        map(put(_FORK), map(operator.call, (libc.fork,))),
-    )
-    copy = chain(
+        map(put(_FORK), run(libc.fork, iter((True,)))),
+        # From here on in the copy and in this process alike; each step says for which it is.
         map(put(_SELF), run(os.getpid, zero(_FORK))),
-        map(put(_VFORK), run(libc.vfork, zero(_FORK))),
+    )
+    if libc.note is None:
+        again = chain(
+            map(put(_AGAIN), run(libc.fork, zero(_FORK))),
+            run(partial(libc.end, 0), get(_AGAIN)),
+        )
+    else:
+        number = _SET_TID_ADDRESS[os.uname().machine]
+        again = chain(
+            run(partial(libc.syscall, number, None), zero(_FORK)),
+            map(put(_AGAIN), run(libc.vfork, zero(_FORK))),
+            run(partial(libc.end, _LOST), get(_AGAIN)),  # vfork failed; if it had not, we would be asleep
+            map(partial(setattr, libc.note, "value"), run(os.getpid, zero(_FORK))),
+            map(libc.kill, compress(get(_SELF), zero(_FORK)), repeat(int(signal.SIGKILL))),
+        )
+    copy = chain(
         map(partial(struct.pack_into, "q", board, 0), run(os.getpid, zero(_FORK))),
-        map(libc.kill, compress(get(_SELF), zero(_VFORK)), repeat(int(signal.SIGKILL))),
         run(libc.after_child, zero(_FORK)),
     )
     parent = chain(
@@ -142,7 +178,7 @@ def _steps(libc: _Libc, record: list[int], entry: _PollEntry, board: mmap.mmap) 
         run(partial(libc.poll, ctypes.byref(entry), 1, REAP_MILLISECONDS), positive(_DESCRIPTOR)),
         map(put(_REAPED), map(libc.waitpid, compress(get(_FORK), positive(_FORK)), (None,), (os.WNOHANG,))),
     )
-    return chain(both, copy, parent)
+    return chain(both, again, copy, parent)
 
 
 def _without_descriptors(_pid: int) -> int:
@@ -159,10 +195,3 @@ def _find_descriptors() -> Callable[[int], int]:
 
 
 _descriptor_of = _find_descriptors()
-
-
-def _leave_by_plain_fork(libc: _Libc, board: mmap.mmap) -> None:
-    """Where ``vfork`` is forbidden: fork again and end; this process is alone, so no lock can be held."""
-    if libc.fork() != 0:
-        os._exit(0)
-    struct.pack_into("q", board, 0, os.getpid())

@@ -39,7 +39,9 @@ class NeedsCopy(CaptureError):
 
     def __init__(self, ranges: tuple[tuple[int, int], ...]) -> None:
         total = sum(end - start for start, end in ranges)
-        super().__init__(f"{total} bytes lie in shared memory and must be copied at the moment of the picture")
+        super().__init__(
+            f"{total} bytes lie in shared memory and must be copied at the moment of the picture"
+        )
         self.ranges = ranges
 
 

@@ -15,8 +15,9 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
-from functools import cache
 from typing import TYPE_CHECKING
+
+from keepstate._capture.kept_gil import libc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,9 +51,7 @@ def deferred() -> Iterator[None]:
             _deliver(arrived, standing)
 
 
-def _stand_in(
-    standing: dict[int, tuple[Handler, ctypes.Array[ctypes.c_char]]], arrived: list[int]
-) -> None:
+def _stand_in(standing: dict[int, tuple[Handler, ctypes.Array[ctypes.c_char]]], arrived: list[int]) -> None:
     def record(number: int, _frame: FrameType | None) -> None:
         if number not in arrived:  # as the kernel does: a signal that waits does not wait twice
             arrived.append(number)
@@ -78,7 +77,7 @@ def _put_back(standing: dict[int, tuple[Handler, ctypes.Array[ctypes.c_char]]]) 
             continue
         waiting.pop()
         # signal.signal() forgets what siginterrupt() set; the saved action is exactly what was there.
-        _libc().sigaction(number, action, None)
+        libc().sigaction(number, action, None)
     if raised is not None:
         raise raised
 
@@ -112,10 +111,5 @@ def _child_waits() -> bool:
 
 def _action(number: int) -> ctypes.Array[ctypes.c_char]:
     action = ctypes.create_string_buffer(_ACTION_BYTES)
-    _libc().sigaction(number, None, action)
+    libc().sigaction(number, None, action)
     return action
-
-
-@cache
-def _libc() -> ctypes.PyDLL:
-    return ctypes.PyDLL(None)  # PyDLL keeps the GIL: nobody else runs between two of these steps

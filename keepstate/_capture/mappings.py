@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ctypes
 from bisect import bisect_right
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
+
+from keepstate._capture.kept_gil import libc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,9 +44,9 @@ class Mappings:
 
     def frozen(self, start: int, end: int) -> bool:
         """Whether all of ``[start, end)`` is mapped and frozen by a fork."""
-        return start >= end or sum(stop - begin for begin, stop, frozen in self._in(start, end) if frozen) == (
-            end - start
-        )
+        return start >= end or sum(
+            stop - begin for begin, stop, frozen in self._in(start, end) if frozen
+        ) == (end - start)
 
     def unfrozen(self, start: int, end: int) -> list[Range]:
         """The parts of ``[start, end)`` that are mapped and go on changing after a fork."""
@@ -102,15 +103,10 @@ class _Buffer(ctypes.Structure):
     )
 
 
-@cache
-def _python() -> ctypes.PyDLL:
-    return ctypes.PyDLL(None)  # not ctypes.pythonapi, whose functions others give argument types to
-
-
 def range_of(memory: memoryview) -> Range:
     """Find where contiguous *memory* lies; also if it is read-only, which ``from_buffer`` refuses."""
     buffer = _Buffer()
-    library = _python()
+    library = libc()
     if library.PyObject_GetBuffer(ctypes.py_object(memory), ctypes.byref(buffer), 0):
         raise BufferError("this memory cannot be shown")  # PyDLL has raised Python's own error before
     try:

@@ -6,11 +6,13 @@ count as free, because the kernel takes them back before it kills anything.
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 from typing import NamedTuple
 
+from keepstate._capture import kept_gil
+
 MiB = 1 << 20
-_GROUPS = Path("/sys/fs/cgroup")
+_GROUPS = "/sys/fs/cgroup"
 _NO_LIMIT = 1 << 60
 
 
@@ -25,7 +27,7 @@ class Room(NamedTuple):
 
 def read_room() -> Room | None:
     """Read both; ``None`` where the system does not tell (not Linux)."""
-    machine = _fields(Path("/proc/meminfo"))
+    machine = _fields("/proc/meminfo")
     if "MemAvailable" not in machine:
         return None
     room = Room(machine["MemAvailable"] * 1024, machine["MemTotal"] * 1024)
@@ -37,53 +39,54 @@ def read_room() -> Room | None:
 
 def kills_whole_group() -> bool:
     """Whether one out-of-memory kill takes every process of the container (``memory.oom.group``)."""
-    return any(_number(group / "memory.oom.group") == 1 for group in _group_folders())
+    return any(_number(f"{group}/memory.oom.group") == 1 for group in _group_folders())
 
 
 def read_status(process: str = "self") -> dict[str, int]:
     """Read the numbers of ``/proc/<process>/status``; sizes are in KiB. Empty where there is none."""
-    return _fields(Path("/proc") / process / "status")
+    return _fields(f"/proc/{process}/status")
 
 
-def _group_folders() -> list[Path]:
-    folders = [_GROUPS, _GROUPS / "memory"]
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return folders
-    for line in lines:
+def _group_folders() -> list[str]:
+    folders = [_GROUPS, f"{_GROUPS}/memory"]
+    for line in _lines("/proc/self/cgroup"):
         _, controllers, name = line.split(":", 2)
         if not controllers:
-            folders.append(_GROUPS / name.lstrip("/"))
+            folders.append(f"{_GROUPS}{name}".rstrip("/"))
         elif "memory" in controllers.split(","):
-            folders.append(_GROUPS / "memory" / name.lstrip("/"))
+            folders.append(f"{_GROUPS}/memory{name}".rstrip("/"))
     return list(dict.fromkeys(folders))
 
 
-def _room_in(group: Path) -> Room | None:
+def _room_in(group: str) -> Room | None:
     for limit_file, usage_file in (
         ("memory.max", "memory.current"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes"),
     ):
-        limit, usage = _number(group / limit_file), _number(group / usage_file)
+        limit, usage = _number(f"{group}/{limit_file}"), _number(f"{group}/{usage_file}")
         if limit is not None and usage is not None and limit < _NO_LIMIT:
-            statistics = _fields(group / "memory.stat")
+            statistics = _fields(f"{group}/memory.stat")
             idle = statistics.get("total_inactive_file", statistics.get("inactive_file", 0))
             return Room(max(0, limit - usage + idle), limit)
     return None
 
 
-def _number(path: Path) -> int | None:
+def _number(path: str) -> int | None:
     try:
-        return int(path.read_text())
+        return int(kept_gil.read_file(path))
     except (OSError, ValueError):
         return None  # absent in this version of control groups, or "max": no limit
 
 
-def _fields(path: Path) -> dict[str, int]:
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return {}
-    words = (line.replace(":", " ").split() for line in lines)
+def _fields(path: str) -> dict[str, int]:
+    words = (line.replace(":", " ").split() for line in _lines(path))
     return {word[0]: int(word[1]) for word in words if len(word) >= 2 and word[1].isdigit()}
+
+
+def _lines(path: str) -> list[str]:
+    if sys.platform != "linux":
+        return []
+    try:
+        return kept_gil.read_file(path).decode(errors="replace").splitlines()
+    except OSError:
+        return []  # not mounted in this sandbox

@@ -13,9 +13,9 @@ from __future__ import annotations
 import ctypes
 import mmap
 from bisect import bisect_right
-from functools import cache
 from typing import TYPE_CHECKING
 
+from keepstate._capture.kept_gil import libc
 from keepstate._capture.mappings import Range, merge, range_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Pages:
         begin, stop = max(_up(start), self._free[index][0]), min(_down(end), self._free[index][1])
         if begin < stop:
             # That it fails (locked memory) costs only time.
-            _libc().madvise(ctypes.c_void_p(begin), ctypes.c_size_t(stop - begin), mmap.MADV_DONTNEED)
+            libc().madvise(ctypes.c_void_p(begin), ctypes.c_size_t(stop - begin), mmap.MADV_DONTNEED)
 
 
 def _up(address: int) -> int:
@@ -66,8 +66,3 @@ def _up(address: int) -> int:
 
 def _down(address: int) -> int:
     return address // _PAGE * _PAGE
-
-
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None)

@@ -185,7 +185,7 @@ def _bytes(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-def _pack(value: Any) -> Any:  # noqa: ANN401 - what a bit generator's state holds
+def _pack(value: Any) -> Any:
     """Turn numpy's nested state into what JSON can say, exactly."""
     if isinstance(value, dict):
         return {str(key): _pack(item) for key, item in value.items()}
@@ -196,7 +196,7 @@ def _pack(value: Any) -> Any:  # noqa: ANN401 - what a bit generator's state hol
     return value if isinstance(value, str) else int(value)
 
 
-def _unpack(value: Any) -> Any:  # noqa: ANN401
+def _unpack(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if value.keys() == {"float"}:
@@ -206,9 +206,9 @@ def _unpack(value: Any) -> Any:  # noqa: ANN401
     return {key: _unpack(item) for key, item in value.items()}
 
 
-def _tensor_bytes(tensor: Any) -> bytes:  # noqa: ANN401
+def _tensor_bytes(tensor: Any) -> bytes:
     return bytes(tensor.tolist())
 
 
-def _tensor(torch: Any, text: str) -> Any:  # noqa: ANN401
+def _tensor(torch: Any, text: str) -> Any:
     return torch.tensor(list(_bytes(text)), dtype=torch.uint8)

@@ -11,7 +11,8 @@ import ast
 import dis
 import linecache
 import os
-from collections import Counter, OrderedDict
+from bisect import bisect_right
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from types import CodeType
 from typing import TYPE_CHECKING
@@ -19,8 +20,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Place = tuple[int, int]
-"""Line and column at which something ends."""
 Positions = tuple[tuple[int | None, int | None, int | None, int | None], ...]
 """First line, last line, first column, end column of each instruction."""
 
@@ -28,32 +27,30 @@ _KEPT = 512
 _COMPREHENSIONS = {"<listcomp>": ast.ListComp, "<setcomp>": ast.SetComp, "<dictcomp>": ast.DictComp}
 
 
+Place = tuple[int, int]
+"""Line and column."""
+Span = tuple[Place, Place]
+"""Of a simple statement, or of the head of a compound one: where it begins and where it ends."""
+
+
 @dataclass(slots=True)
 class _Tree:
     """What is known of one file."""
 
+    spans: list[Span]
+    """In order; none reaches into another."""
+    whole: frozenset[int] = frozenset()
+    """Lines that hold whole statements only, so that arriving there cannot be in the middle of one."""
     calls: dict[Place, ast.Call] = field(default_factory=dict)
     """By where they end: every call ends with a parenthesis of its own."""
     comprehensions: dict[tuple[int, int, int, int], ast.expr] = field(default_factory=dict)
-    first_of: dict[int, int] = field(default_factory=dict)
-    """Each line of a statement that shares none of its lines with another → the first of them."""
-    whole: frozenset[int] = frozenset()
-    """Lines that hold whole statements only, so that arriving there cannot be in the middle of one."""
     compiled: frozenset[tuple[object, ...]] | None = None
     """For a file, which may have been edited since: what its source compiles to today."""
 
-    @staticmethod
-    def of(spans: list[tuple[int, int]]) -> _Tree:
-        """Know first and last line of each simple statement, and of the head of each compound one."""
-        covering = Counter(line for first, last in spans for line in range(first, last + 1))
-        broken = {line for first, last in spans if last > first for line in range(first, last + 1)}
-        alone = [
-            (first, last) for first, last in spans if all(covering[n] == 1 for n in range(first, last + 1))
-        ]
-        return _Tree(
-            first_of={line: first for first, last in alone for line in range(first, last + 1)},
-            whole=frozenset(first for first, last in spans if first == last and first not in broken),
-        )
+    def statement_at(self, place: Place) -> int | None:
+        """Number of the statement at *place*."""
+        index = bisect_right(self.spans, place, key=lambda span: span[0]) - 1
+        return index if index >= 0 and place < self.spans[index][1] else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +127,15 @@ def _examine(code: CodeType) -> SourceMap:
         names=names,
         positions=positions,
         tree=tree,
-        begins=frozenset(_begins(names, positions, tree or _without_source(names, positions))),
+        begins=frozenset(
+            _begins_without_source(names, positions) if tree is None else _begins(names, positions, tree)
+        ),
         lines=frozenset() if tree is None else tree.whole,
     )
 
 
 def _operations(code: CodeType) -> tuple[str, ...]:
-    """The operation at each offset / 2; a prefix and an inline cache go by the name of what they belong to."""
+    """The operation at each offset / 2; a prefix or an inline cache has the name of what it belongs to."""
     names = [""] * (len(code.co_code) // 2)
     for instruction in dis.get_instructions(code):
         names[instruction.offset // 2] = instruction.opname
@@ -152,28 +151,43 @@ def _operations(code: CodeType) -> tuple[str, ...]:
 
 
 def _begins(names: tuple[str, ...], positions: Positions, tree: _Tree) -> Iterator[int]:
-    """The first instruction of each statement that is alone on its lines."""
+    """The first instruction of each statement."""
     seen: set[int] = set()
-    before = 0
-    for index, (line, *_) in enumerate(positions):
-        if line is None or names[index] in _NOTHING:
+    for index, (line, _, column, _) in enumerate(positions):
+        if line is None or column is None or names[index] in _NOTHING:
             continue
-        first = tree.first_of.get(line)
-        # Entered from below, it is the rest of a statement that was begun there.
-        if first is not None and first not in seen and before <= line:
+        statement = tree.statement_at((line, column))
+        if statement is not None and statement not in seen:
+            seen.add(statement)
             yield index * 2
-        if first is not None:
-            seen.add(first)
-        before = line
 
 
 _NOTHING = frozenset({"", "RESUME", "NOP", "CACHE", "COPY_FREE_VARS", "MAKE_CELL"})
+_OF_NOTHING = frozenset({"LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"})
+"""What a module returns at its end is placed on all of its last statement."""
 
 
-def _without_source(names: tuple[str, ...], positions: Positions) -> _Tree:
-    """Take everything that reaches over several lines for one statement: too few places, but no wrong one."""
-    found = {(p[0], p[1]) for p, name in zip(positions, names, strict=False) if name not in _NOTHING}
-    return _Tree.of([(first, last) for first, last in found if first is not None and last is not None])
+def _begins_without_source(names: tuple[str, ...], positions: Positions) -> Iterator[int]:
+    """The first instruction of each line that nothing reaches over: too few places, but no wrong one."""
+    used = [
+        (index, position[0], position[1] or position[0])
+        for index, position in enumerate(positions)
+        if position[0] is not None and names[index] not in _NOTHING
+    ]
+    broken = {
+        line
+        for index, first, last in used
+        if last > first and names[index] not in _OF_NOTHING
+        for line in range(first, last + 1)
+    }
+    seen: set[int] = set()
+    before = 0
+    for index, line, _ in used:
+        # Entered from below, it is the rest of a statement that began there.
+        if line not in seen and line not in broken and before <= line:
+            yield index * 2
+        seen.add(line)
+        before = line
 
 
 # -- source --------------------------------------------------------------------------------------------
@@ -200,8 +214,8 @@ def _parse(source: str, filename: str) -> _Tree | None:
         syntax = compile(source, filename, "exec", flags, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # not the source that was compiled
-    spans = [_span(node) for node in ast.walk(syntax) if isinstance(node, ast.stmt)]
-    tree = _Tree.of(spans)
+    spans = sorted(_span(node) for node in ast.walk(syntax) if isinstance(node, ast.stmt))
+    tree = _Tree(spans, whole=frozenset(_whole_lines(spans)))
     for node in ast.walk(syntax):
         if isinstance(node, ast.Call):
             tree.calls[node.end_lineno or 0, node.end_col_offset or 0] = node
@@ -224,18 +238,28 @@ def _fingerprint(code: CodeType) -> tuple[object, ...]:
     return code.co_name, code.co_firstlineno, code.co_code, code.co_linetable
 
 
-def _span(node: ast.stmt) -> tuple[int, int]:
-    decorators = getattr(node, "decorator_list", [])
-    first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
-    body = getattr(node, "body", None) or getattr(node, "cases", None)
-    if not body:
-        return first, node.end_lineno or node.lineno
-    parts = (ast.stmt, ast.ExceptHandler, ast.match_case)
-    heads = [child for child in ast.iter_child_nodes(node) if not isinstance(child, parts)]
-    ends = [getattr(child, "end_lineno", None) or _last_line(child) for child in heads]
-    return first, max([node.lineno, *ends])
+def _whole_lines(spans: list[Span]) -> Iterator[int]:
+    broken = {line for (first, _), (last, _) in spans if last > first for line in range(first, last + 1)}
+    return (first for (first, _), (last, _) in spans if first == last and first not in broken)
 
 
-def _last_line(node: ast.AST) -> int:
-    """Of a node without a position of its own, as ``arguments`` and ``withitem``."""
-    return max((getattr(child, "end_lineno", None) or 0 for child in ast.walk(node)), default=0)
+def _span(node: ast.stmt) -> Span:
+    begin = (node.lineno, node.col_offset)
+    for decorator in getattr(node, "decorator_list", []):
+        begin = min(begin, (decorator.lineno, decorator.col_offset))
+    end = (node.end_lineno or node.lineno, node.end_col_offset or 0)
+    inside = [part for part in ast.iter_child_nodes(node) if isinstance(part, _BODIES)]
+    if inside:
+        # The head ends where its last expression does; without one (try, else) it is the word alone.
+        end = (node.lineno, node.col_offset + 1)
+        for part in ast.iter_child_nodes(node):
+            if not isinstance(part, _BODIES):
+                end = max([end, *(_end(inner) for inner in ast.walk(part) if hasattr(inner, "end_lineno"))])
+    return begin, end
+
+
+_BODIES = (ast.stmt, ast.ExceptHandler, ast.match_case)
+
+
+def _end(node: ast.AST) -> Place:
+    return node.end_lineno or 0, node.end_col_offset or 0  # type: ignore[attr-defined] - it has a position

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import interrupts
-from keepstate._capture.arena import LIMIT_BYTES, Arena
+from keepstate._capture.arena import Arena
 from keepstate._capture.work import Tools
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ class Staged:
         self._arena.clear()
 
 
-def take(
-    work: Work, *, reason: str, arena: Arena | None = None, clock: Clock = SYSTEM_CLOCK
-) -> Staged:
+def take(work: Work, *, reason: str, arena: Arena | None = None, clock: Clock = SYSTEM_CLOCK) -> Staged:
     """Prepare on the calling thread, copying what has changed.
 
     Raises:

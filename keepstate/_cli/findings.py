@@ -16,7 +16,7 @@ from keepstate import __version__
 from keepstate._capture import choose, read_conditions
 from keepstate._cli.place import Place, look_at
 from keepstate._hosts import detect_host
-from keepstate._session import identify
+from keepstate._session.identity import identify
 from keepstate.errors import IdentityError, InvalidInputError, KeepstateError
 
 if TYPE_CHECKING:

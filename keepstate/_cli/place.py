@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from keepstate._repository import Repository
-from keepstate._session import is_shared
+from keepstate._session.identity import is_shared
 from keepstate.errors import KeepstateError, NotAStoreError
 
 if TYPE_CHECKING:

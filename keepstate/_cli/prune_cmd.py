@@ -43,8 +43,7 @@ def prune(
 ) -> Answer:
     """Delete superseded snapshots and free their space.
 
-    The last snapshot of every session stays, the newest consistent one, and those from which a kept snapshot
-    carries a name.
+    The last of every session stays, the newest consistent one, and those that these carry names from.
     """
     scope = Scope(store, project, member)
     repository = scope.open()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from keepstate._cli.answer import NoStoreError
 from keepstate._repository import Repository
-from keepstate._session import read_store
+from keepstate._session.options import read_store
 from keepstate.errors import AmbiguousError, InvalidInputError, NotAStoreError, NotFoundError, StoreError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from keepstate._model.kernel import Cell
 from keepstate._notebook.reading import names_read
-from keepstate._session import Threads
+from keepstate._session.script import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

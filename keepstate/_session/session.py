@@ -114,8 +114,7 @@ class Session:
         self.restored = report
         self._selection.add([*chosen.tracked, *report.restored])
         self._selection.everything = chosen.track_all
-        if not report.kept_live:
-            self._saving.last = chosen
+        self._saving.last = chosen
         if chosen.random is not None:
             random_states.put_back(self._repository.read(chosen.random, member=self.identity.member))
 

@@ -88,7 +88,7 @@ def _versions() -> dict[str, str]:
     for name in _VERSIONS_OF:
         version = getattr(sys.modules.get(name), "__version__", None)
         if isinstance(version, str):
-            found[name] = version
+            found[name] = str(version)  # torch has a subclass of str
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from keepstate._tracking.secrets import looks_secret
@@ -98,6 +99,8 @@ class Selection:
 
 
 def _is_own(value: object) -> bool:
-    """Whether it is keepstate's session, which describes this process and no other."""
+    """Whether it is this package, which the first cell imports, or its session, which is of this process."""
     kind = type(value)
+    if kind is ModuleType:
+        return vars(value).get("__name__") == "keepstate"
     return kind.__module__.startswith("keepstate.") and kind.__name__ == "Session"

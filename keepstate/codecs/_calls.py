@@ -55,6 +55,7 @@ NAMES = (
     "class_",
     "set_class_state",
     "enum_member",
+    "dataclass_params",
     "type_variable",
     "new_type",
     "type_alias",

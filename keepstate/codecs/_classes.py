@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepstate.codecs import _calls
 from keepstate.codecs._functions import reference_to
+from keepstate.codecs._generated import complete, is_of_this_python, make_again, unbuilt_in
 
 if TYPE_CHECKING:
     import enum
@@ -64,7 +65,7 @@ def _state(cls: type) -> dict[str, object]:
     state: dict[str, object] = {
         name: value
         for name, value in vars(cls).items()
-        if name not in _MADE_ANEW and not _is_own_slot(cls, value)
+        if not (name in _MADE_ANEW or _is_own_slot(cls, value) or is_of_this_python(name, value))
     }
     if isinstance(cls, abc.ABCMeta):
         registry = [found for ref in abc._get_dump(cls)[0] if (found := ref()) is not None]  # type: ignore[attr-defined]
@@ -141,9 +142,15 @@ def _without_hooks(bases: tuple[type, ...], module: str) -> Iterator[None]:
 def set_class_state(cls: type, state: dict[str, Any]) -> None:
     """Give a class what stood in its ``__dict__``."""
     registry = state.pop("_abc_registry", ())
+    unbuilt = {name for name, value in state.items() if unbuilt_in(value) is not None}
     for name, value in state.items():
-        if name not in _SHELL:
+        if name not in _SHELL and name not in unbuilt:
             type.__setattr__(cls, name, value)
+    if unbuilt:
+        make_again(cls, unbuilt)
+        for name in unbuilt - vars(cls).keys():
+            type.__setattr__(cls, name, state[name])  # still there at the end, it makes the decoding fail
+    complete(cls)
     for registered in registry:
         abc.ABCMeta.register(cls, registered)  # type: ignore[arg-type]
 

@@ -14,8 +14,8 @@ import types
 from typing import Any
 
 from keepstate.codecs import _calls
+from keepstate.codecs._generated import Unbuilt
 from keepstate.codecs._source import show_source
-from keepstate.errors import CodecError
 
 _ARGUMENTS = (
     "co_argcount",
@@ -86,11 +86,14 @@ def names_used(code: types.CodeType) -> set[str]:
     return names
 
 
-def make_code(magic: bytes, values: tuple[Any, ...], source: str, inner: bool) -> types.CodeType | None:
-    """Rebuild a code object; ``None`` for inner code of another Python, which its outer code brings along.
+def make_code(
+    magic: bytes, values: tuple[Any, ...], source: str, inner: bool
+) -> types.CodeType | Unbuilt | None:
+    """Rebuild a code object.
 
-    Raises:
-        CodecError: It was compiled by another Python, and its source is unknown or does not give it.
+    Returns:
+        The code; ``None`` for inner code of another Python, which its outer code brings along; for code of
+        another Python whose source is unknown or does not give it, something that stands for it.
     """
     filename = show_source(source) if source else "<keepstate>"
     if magic == importlib.util.MAGIC_NUMBER:
@@ -100,21 +103,21 @@ def make_code(magic: bytes, values: tuple[Any, ...], source: str, inner: bool) -
     return None if inner else _compiled(source, filename, dict(zip(_ARGUMENTS, values, strict=False)))
 
 
-def _compiled(source: str, filename: str, facts: dict[str, Any]) -> types.CodeType:
+def _compiled(source: str, filename: str, facts: dict[str, Any]) -> types.CodeType | Unbuilt:
     name, qualname, free = facts["co_name"], facts["co_qualname"], tuple(facts["co_freevars"])
     problem = f"{qualname} was compiled by another version of Python"
     if not source:
-        raise CodecError(f"{problem}, and its source is not known")
+        return Unbuilt(f"{problem}, and its source is not known")
     try:
         tree = ast.parse(textwrap.dedent(source))
         tree = _wrapped(tree, free, _class_of(qualname))
-        candidates = _inside(compile(tree, filename, "exec"))
+        candidates = _inside(compile(tree, filename, "exec", dont_inherit=True))
     except (SyntaxError, ValueError) as error:
-        raise CodecError(f"{problem}, and its source does not compile: {error}") from error
+        return Unbuilt(f"{problem}, and its source does not compile: {error}")
     for code in candidates:
         if code.co_name == name and set(code.co_freevars) == set(free):
             return code.replace(co_qualname=qualname)
-    raise CodecError(f"{problem}, and its source does not give it again")
+    return Unbuilt(f"{problem}, and its source does not give it again")
 
 
 def _class_of(qualname: str) -> str:

@@ -7,12 +7,14 @@ where they are kept.
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import importlib.util
 import io
 import pickle
 import sys
 import types
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from keepstate.codecs import (
@@ -21,10 +23,12 @@ from keepstate.codecs import (
     _classes,
     _code,
     _functions,
+    _generated,
     _oddities,
     _pandas,
     _tensors,
 )
+from keepstate.codecs._generated import Unbuilt
 from keepstate.codecs._refusals import one_line
 from keepstate.codecs._restored_memory import RestoredMemory
 from keepstate.codecs._source import show_source
@@ -58,6 +62,7 @@ class _Decoding:
         self._resolve = stored.resolve
         self._namespace = namespace
         self._module = str(namespace.get("__name__", "__main__"))
+        self._unbuilt: list[tuple[weakref.ref[Unbuilt], str]] = []
         self.array = memory.array
         self.view = memory.view
         self.untyped_storage = memory.untyped_storage
@@ -71,10 +76,9 @@ class _Decoding:
     typed_storage = staticmethod(_tensors.typed_storage)
     set_tensor_state = staticmethod(_tensors.set_tensor_state)
     code = staticmethod(_code.make_code)
-    function = staticmethod(_functions.make_function)
-    set_function_state = staticmethod(_functions.set_function_state)
-    own_globals = staticmethod(_functions.own_globals)
     set_class_state = staticmethod(_classes.set_class_state)
+    own_globals = staticmethod(_functions.own_globals)
+    dataclass_params = staticmethod(_generated.dataclass_params)
     enum_member = staticmethod(_classes.make_enum_member)
     type_variable = staticmethod(_oddities.type_variable)
     new_type = staticmethod(_oddities.new_type)
@@ -120,6 +124,25 @@ class _Decoding:
     def cached_function(function: Any, maxsize: int | None, typed: bool) -> Any:
         return functools.lru_cache(maxsize, typed)(function)
 
+    def function(self, code: Any, scope: Any, name: str, cells: tuple[Any, ...]) -> Any:
+        if type(code) is Unbuilt:
+            self._unbuilt.append((weakref.ref(code), code.why))
+            return code
+        return _functions.make_function(code, scope, name, cells)
+
+    @staticmethod
+    def set_function_state(function: Any, state: dict[str, Any]) -> None:
+        if type(function) is not Unbuilt:
+            _functions.set_function_state(function, state)
+
+    def check(self) -> None:
+        """Raise if anything still holds what only stands for a function; the unpickler must be gone."""
+        if self._unbuilt:
+            gc.collect()
+        for thing, why in self._unbuilt:
+            if thing() is not None:
+                raise CodecError(why)
+
     def class_(self, metaclass: type, name: str, bases: tuple[type, ...], shell: dict[str, object]) -> type:
         return _classes.make_class(metaclass, name, bases, shell, self._module)
 
@@ -163,6 +186,8 @@ def decode(stored: StoredGroup, *, namespace: dict[str, object]) -> Mapping[str,
                 show_source(member.source)  # so that a class has it again in the next snapshot
         unpickler.load()  # the preamble: it puts the namespace into the memo
         values: Mapping[str, object] = unpickler.load()
+        del unpickler
+        decoding.check()
     except KeepstateError:
         raise
     except ModuleNotFoundError as error:

@@ -70,6 +70,8 @@ class _Picture:
         self._units: dict[str, _Unit] = {}
         """Name → the unit that it is in."""
         self._skipped: dict[str, str] = {}
+        self._complete = False
+        """Whether all that anything needs has been found."""
 
     def skip_refused(self, names: Collection[str]) -> None:
         for name in sorted(set(names) & set(self._bindings)):
@@ -115,10 +117,28 @@ class _Picture:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
-            if blamed is not None:
-                self._units.pop(blamed, None)
-                self._skipped[blamed] = refusal(self._value(blamed), error)
+            why = None if blamed is None else refusal(self._value(blamed), error)
+        if blamed is not None and why is not None:
+            self._skip(blamed, why)
         return None
+
+    def _skip(self, name: str, why: str) -> None:
+        """Leave *name* out; if it was pickled with others, those are pickled again, each alone."""
+        self._skipped[name] = why
+        self._part(name)
+        self._units.pop(name, None)
+
+    def _part(self, name: str) -> None:
+        """Pickle the names again, each alone, that were pickled together with *name*."""
+        unit = self._units.get(name)
+        if unit is None or len(unit.names) == 1:
+            return
+        for other in unit.names:
+            self._units.pop(other, None)
+        for other in unit.names:
+            alone = None if other in self._skipped else self._attempt([other], blamed=other)
+            if alone is not None:
+                self._units[other] = alone
 
     def _pickle(
         self, names: Sequence[str], *, aliased: Collection[int] = (), limit: int | None = None
@@ -128,6 +148,8 @@ class _Picture:
         found = pickler.notebook_global()
         if found is not None:
             raise pickle.PicklingError(f"it refers to {found!r} of the notebook in a way that cannot be kept")
+        if self._complete and not pickler.needs.keys() <= self._units.keys():
+            raise pickle.PicklingError("it needs something else each time that it is looked at")
         return _Unit(tuple(names), pickler)
 
     def _value(self, name: str) -> object:
@@ -137,6 +159,7 @@ class _Picture:
 
     def finish(self) -> Encoding:
         """Group what is linked, drop what needs something skipped, until nothing changes any more."""
+        self._complete = True
         while True:
             self._drop_what_needs_the_skipped()
             skipped = len(self._skipped)
@@ -149,18 +172,20 @@ class _Picture:
 
     def _drop_what_needs_the_skipped(self) -> None:
         while True:
-            broken = {
-                name: key
+            broken = [
+                (name, key, len(unit.names))
                 for name, unit in self._units.items()
                 for key in unit.pickler.needs
                 if key not in self._units
-            }
+            ]
             if not broken:
                 return
-            for name, key in broken.items():
-                del self._units[name]
-                why = self._skipped.get(key, "that is not there")
-                self._skipped[name] = f"{type_name(self._value(name))} cannot be kept: it needs {key}; {why}"
+            for name, key, together in broken:
+                if together > 1:
+                    self._part(name)  # perhaps only one of them needs it
+                elif name in self._units:
+                    why = self._skipped.get(key, "that is not there")
+                    self._skip(name, f"{type_name(self._value(name))} cannot be kept: it needs {key}; {why}")
 
     def _together(self, names: list[str]) -> _Unit | None:
         """Return one unit with all *names*; ``None`` if some had to be skipped."""
@@ -168,14 +193,15 @@ class _Picture:
         aliased = self._aliased(names)
         if set(unit.names) == set(names) and not aliased:
             return unit
+        self._on_name(names[0])
         joined = self._attempt(names, blamed=None, aliased=aliased)
         if joined is None:
             # One of them will not be joined; those that come before it will.
             kept: list[str] = []
             for name in names:
-                if self._attempt([*kept, name], blamed=name, aliased=aliased) is not None:
-                    kept.append(name)
-        return joined
+                joined = self._attempt([*kept, name], blamed=name, aliased=aliased)
+                kept += [] if joined is None else [name]
+        return joined if joined is not None and set(joined.names) == set(names) else None
 
     def _aliased(self, names: Iterable[str]) -> set[int]:
         """Return the ids of those arrays of Python objects that more than one array of the group shows."""

@@ -27,6 +27,8 @@ def reference_to(pickler: StreamPickler, thing: object) -> Any:
     definitions = pickler.definitions
     if definitions.is_foreign(thing):
         return NotImplemented
+    if (moved := _moved_by_enum(thing)) is not None:
+        return _calls.named("attribute"), moved
     key = definitions.key_of(thing)
     if key is not None:
         if key in pickler.inline:
@@ -36,6 +38,19 @@ def reference_to(pickler: StreamPickler, thing: object) -> Any:
     owner = definitions.owner_of(thing)
     if owner is not None and owner[0] not in pickler.inline:
         return _calls.named("member"), (definitions.object_of(owner[0]), owner[1])
+    return None
+
+
+def _moved_by_enum(thing: object) -> tuple[str, str] | None:
+    """Find the ``__new__`` of a library's enumeration, which ``enum`` moves to another name."""
+    owner, _, name = getattr(thing, "__qualname__", "").rpartition(".")
+    module = getattr(thing, "__module__", "")
+    cls = getattr(sys.modules.get(module), owner, None) if name == "__new__" else None
+    if (
+        getattr(cls, "_new_member_", None) is thing
+        and getattr(cls, "__module__", None) == module != "__main__"
+    ):
+        return module, f"{owner}._new_member_"
     return None
 
 

@@ -110,7 +110,8 @@ def _is_value_type(kind: type) -> bool:
     for base in kind.__mro__:
         if f"{base.__module__}.{base.__qualname__}" in _VALUES_BY_NAME:
             return True
-    return issubclass(kind, _VALUES) and (kind.__module__ != "__main__" or issubclass(kind, enum.Enum))
+    own = kind.__module__ == "__main__" and kind.__dictoffset__ != 0 and not issubclass(kind, enum.Enum)
+    return issubclass(kind, _VALUES) and not own
 
 
 def _ids_within(state: object, *, levels: int = 3) -> Iterator[int]:

@@ -64,6 +64,14 @@ def reduce_dictionary_view(_pickler: StreamPickler, view: Any) -> Any:
     return _calls.named("dictionary_view"), (owner, type(view).__name__.rpartition("_")[2])
 
 
+def reduce_mapping_proxy(_pickler: StreamPickler, proxy: types.MappingProxyType[Any, Any]) -> Any:
+    """Keep a read-only view as a view of that very dictionary; not that of a class, which is copied."""
+    owner = gc.get_referents(proxy)[0]
+    if type(owner) is not dict or {"__module__", "__doc__"} <= owner.keys():
+        return NotImplemented
+    return types.MappingProxyType, (owner,)
+
+
 def reduce_weak_dictionary(_pickler: StreamPickler, values: Any) -> Any:
     """Keep what a weak dictionary holds now."""
     return _calls.named("weak_dictionary"), (type(values), dict(values))
@@ -80,6 +88,11 @@ def reduce_type_variable(pickler: StreamPickler, variable: Any) -> Any:
         if hasattr(variable, f"__{name}__")
     }
     return _calls.named("type_variable"), (type(variable), variable.__name__, variable.__module__, facts)
+
+
+def reduce_dataclass_params(_pickler: StreamPickler, params: Any) -> tuple[object, ...]:
+    """Reduce the parameters of a dataclass, whose class differs between versions of Python."""
+    return _calls.named("dataclass_params"), ({name: getattr(params, name) for name in params.__slots__},)
 
 
 def reduce_new_type(pickler: StreamPickler, new_type: Any) -> Any:
@@ -132,7 +145,9 @@ ODDITY_REDUCERS: dict[type, Callable[[Any, Any], Any]] = {
         reduce_file,
     ),
     types.ModuleType: reduce_module,
+    dataclasses._DataclassParams: reduce_dataclass_params,  # type: ignore[attr-defined]
     memoryview: reduce_memoryview,
+    types.MappingProxyType: reduce_mapping_proxy,
     weakref.WeakKeyDictionary: reduce_weak_dictionary,
     weakref.WeakValueDictionary: reduce_weak_dictionary,
     **dict.fromkeys(

@@ -41,7 +41,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_notebook_killed_after_any_cell_ends_as_if_it_had_not_been(undisturbed, tmp_path):
-    """For every k: run to cell k, kill, start again, run the rest; all variables and random streams are equal."""
+    """For every k: run to cell k, kill, start again, run the rest; all is equal, random streams too."""
     with ThreadPoolExecutor(2) as pool:
         ends = list(pool.map(lambda k: killed_after(k, tmp_path / str(k)), range(len(CELLS))))
     for k, (said, seen) in enumerate(ends):

@@ -258,10 +258,14 @@ def test_overlapping_or_outlying_entries_are_refused():
             decode(entries, nbytes)
 
 
+LEAF = blake3(b"x" * 1000).digest()
+
+
 def put_list(repository, raw):
     with repository.writer("ana") as writer:
+        assert writer.put_bytes(b"x" * 1000).id == LEAF  # so that it is the list that is wrong
         ref = writer.put_bytes(raw, chunk_bytes=1 << 20)
-        writer.commit(lambda n: manifest({}, sequence=1, cells=ref))
+        writer.commit(lambda n: manifest({}, sequence=1, cells=ref, own_id=os.urandom(10).hex()))
     return ref.id
 
 
@@ -272,22 +276,25 @@ def list_bytes(depth, leaf_bytes, count, length, ids):
 @pytest.mark.parametrize(
     ("ref", "raw"),
     [
-        ((2**40, 1), list_bytes(1, 1 << 20, 1, 2**40, [bytes(32)])),
-        ((2000, 1), list_bytes(1, 1000, 3, 2000, [bytes(32)] * 3)),
-        ((2000, 1), list_bytes(1, 1000, 2, 2001, [bytes(32)] * 2)),
-        ((2000, 1), list_bytes(1, 1000, 2, 2000, [bytes(32)])),
-        ((2000, 1), list_bytes(1, 0, 2, 2000, [bytes(32)] * 2)),
-        ((2000, 1), list_bytes(1, 2**32 - 1, 1, 2000, [bytes(32)])),
-        ((2000, 1), list_bytes(2, 1000, 2, 2000, [bytes(32)] * 2)),
-        ((2000, 2), list_bytes(2, 1, 2, 2000, [bytes(32)] * 2)),
+        ((2**40, 1), list_bytes(1, 1 << 20, 1, 2**40, [LEAF])),
+        ((2000, 1), list_bytes(1, 1000, 3, 2000, [LEAF] * 3)),
+        ((2000, 1), list_bytes(1, 1000, 2, 2001, [LEAF] * 2)),
+        ((2000, 1), list_bytes(1, 1000, 2, 2000, [LEAF])),
+        ((2000, 1), list_bytes(1, 0, 2, 2000, [LEAF] * 2)),
+        ((2000, 1), list_bytes(1, 2**32 - 1, 1, 2000, [LEAF])),
+        ((2000, 1), list_bytes(2, 1000, 2, 2000, [LEAF] * 2)),
+        ((2000, 2), list_bytes(2, 1, 2, 2000, [LEAF] * 2)),
         ((2000, 1), b"kLST"),
         ((2000, 1), b"other"),
         ((2000, 0), b"x" * 1999),
     ],
+    ids=lambda value: "" if isinstance(value, bytes) else str(value),
 )
 def test_a_list_that_does_not_cover_its_ref_is_refused(repository, ref, raw):
     """Count, length and depth must agree with each other before anything is allocated."""
     own = put_list(repository, raw)
+    good = put_list(repository, list_bytes(1, 1000, 2, 2000, [LEAF, LEAF]))
+    assert repository.read(Ref(2000, good, 1)) == b"x" * 2000
     hostile = Ref(ref[0], own, ref[1])
     with pytest.raises(IntegrityError):
         repository.read(hostile)
@@ -361,6 +368,7 @@ def good_body():
         ),
         sealed(good_body(), signature=b"x" * 5000),
     ],
+    ids=lambda _: "",
 )
 def test_a_hostile_manifest_is_refused(raw):
     """Whatever the body holds, it is a Manifest of allowed values or an IntegrityError."""

@@ -173,33 +173,57 @@ def test_grace_keeps_condemned_packs_for_a_while(tmp_path):
     assert repository.prune(keep_last=1, grace_seconds=60).deleted_packs == report.waiting_packs
 
 
+def commit_around_a_prune(writer, path, build, **prune):
+    """Commit, with a prune after the writer has looked again and before its manifest is there."""
+    ran, published = [], []
+
+    class Disk(Quick):
+        def publish(self, temporary, path):
+            super().publish(temporary, path)
+            published.append(path)
+
+        def sync_directory(self, _):
+            if published and not ran:
+                ran.append(Repository.open(path, create=True).prune(**prune))
+
+    writer._disk = Disk()
+    return writer.commit(build), ran[0]
+
+
 def test_a_condemned_pack_that_is_needed_again_is_rescued(tmp_path):
     """A save that committed while prune waited gets its packs back, and nobody else's are lost."""
     repository, _ = history(tmp_path / "store", 1)
     values = everything(repository.path)
     with repository.writer("ana") as writer:
         names = put_values(writer, {"late": os.urandom(5000)})
-        ran, published = [], []
-
-        class Disk(type(writer._disk)):
-            def publish(self, temporary, path):
-                super().publish(temporary, path)
-                published.append(path)
-
-            def sync_directory(self, path):  # after the writer has looked again, before its manifest is there
-                if published and not ran:
-                    ran.append(Repository.open(repository.path, create=True).prune(keep_last=9))
-                super().sync_directory(path)
-
-        writer._disk = Disk()
-        late = writer.commit(lambda n: manifest(names, sequence=2))
-    assert ran[0].waiting_packs == 1
+        build = lambda n: manifest(names, sequence=2)  # noqa: E731
+        late, first = commit_around_a_prune(writer, repository.path, build, keep_last=9)
+    assert first.waiting_packs == 1
     report = repository.prune(keep_last=9)
     assert report.deleted_packs == report.waiting_packs == 0
     found = everything(repository.path)
     assert found.keys() == {*values, late.manifest.id}
     again = save(repository, {"late": found[late.manifest.id]["late"]}, sequence=3)
     assert again.packs == [], "a rescued pack may be relied on again"
+
+
+def test_of_two_condemned_copies_one_stays(tmp_path):
+    """Each of two condemned packs has what is needed: neither counts as the other's copy."""
+    repository = Repository.open(tmp_path / "store", create=True)
+    with repository.writer("ana") as one, repository.writer("ana") as two:
+        names = [put_values(each, {"same": SAME}) for each in (one, two)]
+        one.commit(lambda n: manifest(names[0], sequence=1, lineage="s1"))
+        two.commit(lambda n: manifest(names[1], sequence=1, lineage="s2"))
+    for lineage in ("s1", "s2"):
+        save(repository, {"other": lineage.encode()}, sequence=2, lineage=lineage)
+    with repository.writer("ana") as writer:
+        late = put_values(writer, {"same": SAME, "new": os.urandom(99)})
+        build = lambda n: manifest(late, sequence=1, lineage="s3")  # noqa: E731
+        commit, first = commit_around_a_prune(writer, repository.path, build, keep_last=1)
+    assert first.waiting_packs >= 2, "both copies are to go"
+    repository.prune(keep_last=1)
+    assert everything(repository.path)[commit.manifest.id]["same"] == SAME
+    assert Repository.open(repository.path, create=False).verify(deep=True).is_sound
 
 
 @pytest.mark.parametrize("keep_last", [1, 3])

@@ -260,7 +260,7 @@ def test_a_lease_tells_who_is_saving(repository):
 
 
 def test_names_carried_by_reference_need_not_be_sound(repository):
-    """A damaged group that is carried on keeps no other name from being saved; one about to go does."""
+    """A damaged group that is carried on keeps no other name from being saved."""
     first = save(repository, {"lost": os.urandom(500), "kept": b"k" * 300}, sequence=1)
     lost = {"lost": first.manifest.names["lost"]}
     (path,) = files(repository.path, ".pack")
@@ -269,6 +269,18 @@ def test_names_carried_by_reference_need_not_be_sound(repository):
     fresh = Repository.open(repository.path, create=False)
     assert list(fresh.verify(deep=True).affected[second.manifest.id]) == ["lost"]
     assert "kept" not in fresh.verify(deep=True).affected[second.manifest.id]
+
+
+def test_names_carried_by_reference_must_not_be_about_to_go(repository):
+    """If prune condemns what a carried name needs while the save is under way, the save is refused."""
+    first = save(repository, {"old": os.urandom(5000)}, sequence=1)
+    save(repository, {"x": b"x" * 300}, sequence=2)
+    with repository.writer("ana") as writer:
+        names = put_values(writer, {"x": b"x" * 300}) | first.manifest.names
+        report = Repository.open(repository.path, create=True).prune(keep_last=1)
+        assert report.waiting_packs == 1
+        with pytest.raises(ConflictError):
+            writer.commit(lambda n: manifest(names, sequence=3))
 
 
 def test_every_write_operation_is_watched():

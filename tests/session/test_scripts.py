@@ -213,7 +213,7 @@ def test_stop_takes_a_last_snapshot_and_ends_the_guard(script):
 def test_importing_costs_little_and_brings_no_heavy_library(tmp_path):
     """`import keepstate` brings neither pandas, torch nor IPython, nor what only start() needs."""
     code = (
-        "import sys, numpy; before = set(sys.modules); import keepstate; new = set(sys.modules) - before\n"
+        "import sys, numpy; before = set(sys.modules); import keepstate\nnew = set(sys.modules) - before\n"
         "print(sorted({m.split('.')[0] for m in new} & {'pandas', 'torch', 'IPython', 'apscheduler', 'blosc2',"
         " 'rich', 'typer', 'cloudpickle', 'psutil', 'msgspec'}))"
     )

@@ -1,10 +1,11 @@
 """Which snapshot is meant."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from saves import Saver
 
+from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._repository import Repository
 from keepstate._snapshot import best_of, find, remarks_on, snapshot_of
 from keepstate.errors import AmbiguousError, InvalidInputError, NotFoundError
@@ -75,7 +76,7 @@ def test_a_time_means_the_newest_until_then(repository):
     """An aware time after the last one finds the last one; one before the first finds nothing."""
     saver = Saver(repository)
     saver.save({"x": 1})
-    now = datetime.now(UTC)
+    now = SYSTEM_CLOCK.utc_now()
     assert find(history(repository), now).sequence == 1
     with pytest.raises(NotFoundError):
         find(history(repository), now - timedelta(days=1))

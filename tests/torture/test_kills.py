@@ -21,7 +21,8 @@ if 'step' not in globals():
     step, big, table, log = 0, np.zeros(2_000_000), {i: [i] for i in range(20_000)}, []
 while True:
     step += 1
-    big[(step * 7919) % 1900:][:1000] = step; table[step % 20_000] = [step]; log.append(step); pair = (step, step * 2)
+    big[(step * 7919) % 1900:][:1000] = step; table[step % 20_000] = [step]
+    log.append(step); pair = (step, step * 2)
     if step % 50 == 0: print('step', step, flush=True)
 """
 CHECK = """

@@ -61,7 +61,7 @@ LOOK = """
 import datetime, pickle, time
 taken = keepstate.status().last_snapshot
 age = datetime.datetime.now(datetime.timezone.utc) - taken.created_at
-print(f"It was {age.total_seconds():.1f} s old. It held the main thread for {taken.stall_seconds * 1e3:.0f} ms"
+print(f"It was {age.total_seconds():.1f} s old. It held the notebook for {taken.stall_seconds * 1e3:.0f} ms"
       f" and written {taken.written_bytes / 1e6:.2f} MB of {taken.logical_bytes / 1e6:.0f} MB.")
 print(f"Epoch {epoch}; best so far: {best()}")
 print("one frame under two names:", tables["clean"] is flights)

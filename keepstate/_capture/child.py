@@ -15,6 +15,7 @@ import signal
 import sys
 import warnings
 from contextlib import suppress
+from itertools import pairwise
 from typing import TYPE_CHECKING, NoReturn
 
 from keepstate._base.clock import SYSTEM_CLOCK
@@ -177,7 +178,7 @@ def _leave_signals() -> None:
 def _leave_descriptors(ours: set[int]) -> None:
     # At once: the user's own reader of a pipe must see its end when the user closes it.
     edges = [2, *sorted(ours), os.sysconf("SC_OPEN_MAX")]
-    for before, after in zip(edges, edges[1:], strict=False):
+    for before, after in pairwise(edges):
         os.closerange(before + 1, after)
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
@@ -206,7 +207,7 @@ def _leave_hooks() -> None:
     sys.setprofile(None)
     _leave_monitoring()
     sys.unraisablehook = _ignore
-    warnings.filters[:] = []  # type: ignore[index] - a list; typeshed shows less of it
+    warnings.resetwarnings()
     warnings.simplefilter("ignore")
     if (logging := sys.modules.get("logging")) is not None:
         logging.disable(sys.maxsize)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import fork, stage
+from keepstate._capture.arena import LIMIT_BYTES
 from keepstate._capture.failures import ForkRefused, NotNow
 from keepstate._capture.memory import MiB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from keepstate._base.clock import Clock
     from keepstate._capture.conditions import Conditions
     from keepstate._capture.mappings import Range
     from keepstate._capture.watch import Limits
@@ -46,7 +48,7 @@ class Choice:
         *,
         copy_ranges: Iterable[Range] = (),
         limits: Limits | None = None,
-        clock: Clock | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> Taken:
         """Take the picture on the calling thread.
 
@@ -60,17 +62,16 @@ class Choice:
             NotNow: There is no way at this moment.
             CaptureError: It failed.
         """
-        timing = {} if clock is None else {"clock": clock}
         if self.strategy == "none":
             raise NotNow(f"no picture can be taken inside a running cell: {self.reason}")
         if self.strategy == "stage":
-            return stage.take(work, reason=self.reason, **timing)
+            return stage.take(work, reason=self.reason, clock=clock)
         try:
-            return fork.take(work, reason=self.reason, copy_ranges=copy_ranges, limits=limits, **timing)
+            return fork.take(work, reason=self.reason, copy_ranges=copy_ranges, limits=limits, clock=clock)
         except ForkRefused as error:
             if self.level != "cell":
                 raise
-            return stage.take(work, reason=str(error), **timing)
+            return stage.take(work, reason=str(error), clock=clock)
 
 
 def choose(conditions: Conditions) -> Choice:
@@ -126,13 +127,12 @@ def _memory_hindrance(conditions: Conditions) -> str | None:
 def _locks_up_parent(numpy: str) -> bool:
     """2.3.0 to 2.3.4 bring an OpenBLAS whose fork handler can lock up the parent's next call."""
     parts = numpy.split(".")
-    return parts[:2] == ["2", "3"] and (
-        len(parts) < 3 or (parts[2][:1] in "01234" and not parts[2][1:2].isdigit())
-    )
+    patch = re.match(r"\d+", parts[2]) if len(parts) > 2 else None
+    return parts[:2] == ["2", "3"] and (patch is None or int(patch[0]) <= 4)
 
 
 def _copy_seconds(conditions: Conditions) -> float | None:
-    if conditions.encode_seconds is None or conditions.logical_bytes > stage.LIMIT_BYTES:
+    if conditions.encode_seconds is None or conditions.logical_bytes > LIMIT_BYTES:
         return None
     return conditions.encode_seconds + conditions.logical_bytes / COPY_BYTES_PER_SECOND
 

@@ -1,4 +1,4 @@
-"""What the machine, the libraries and the state are like at this moment, as far as it decides how to capture."""
+"""What machine, libraries and state are like at this moment, as far as it decides how to capture."""
 
 from __future__ import annotations
 

@@ -48,8 +48,8 @@ class Copies:
         total = sum(end - start for start, end in present)
         if total > limit_bytes:
             raise TooLarge(
-                f"{total} bytes of the tracked objects lie in memory that other processes or files share, and at "
-                f"most {limit_bytes} can be copied at once: untrack what is mapped from a file"
+                f"{total} bytes of the tracked objects lie in memory that other processes or files share, "
+                f"and at most {limit_bytes} can be copied at once: untrack what is mapped from a file"
             )
         return Copies(_copy_all(present))
 

@@ -10,7 +10,7 @@ import ast
 import inspect
 import sys
 from types import CodeType, FrameType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from keepstate._capture.source_map import source_map
 
@@ -22,7 +22,7 @@ _UNKNOWN: Final = object()
 
 
 def calls_directly(caller: FrameType, called: CodeType) -> bool:
-    """Whether the instruction at which *caller* stands is a plain call of the function whose code is *called*."""
+    """Whether *caller* stands at a plain call of the function whose code is *called*."""
     if called.co_flags & _SUSPENDING:
         return False  # driven by whoever asks for the next value
     known = source_map(caller.f_code)
@@ -34,7 +34,7 @@ def calls_directly(caller: FrameType, called: CodeType) -> bool:
 
 def _code_of(value: object) -> CodeType | None:
     if type(value) in (MethodType, staticmethod, classmethod):
-        value = value.__func__  # type: ignore[attr-defined] - each of the three has it
+        value = cast("MethodType", value).__func__
     return value.__code__ if type(value) is FunctionType else None
 
 
@@ -97,7 +97,7 @@ def forget_local_variables(frame: FrameType) -> None:
         return
     variables = frame.f_locals
     if sys.getrefcount(variables) <= _REFERENCES_OF_OUR_OWN:
-        variables.clear()  # type: ignore[attr-defined] - a dict until 3.12
+        cast("dict[str, object]", variables).clear()
 
 
 _REFERENCES_OF_OUR_OWN: Final = 3

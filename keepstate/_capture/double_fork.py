@@ -34,7 +34,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, compress, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import mmap
@@ -131,7 +131,7 @@ def _note_of_thread_id(library: ctypes.PyDLL) -> ctypes.c_int | None:
 
 
 def _steps(libc: _Libc, record: list[int], entry: _PollEntry, board: mmap.mmap) -> Iterator[object]:
-    def put(slot: int) -> Callable[[int], None]:
+    def put(slot: int) -> Callable[[Any], None]:
         return partial(record.__setitem__, slot)
 
     def get(slot: int) -> Iterator[int]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from keepstate.errors import CaptureError
 
+# They are named for what happened; the family name says that they are errors.
 
-class NotNow(CaptureError):
+
+class NotNow(CaptureError):  # noqa: N818
     """No way of taking a picture is open at this moment; one between two cells may be."""
 
 
-class ForkRefused(CaptureError):
+class ForkRefused(CaptureError):  # noqa: N818
     """The system made no new process (too many, or too little memory)."""
 
 
-class ChildFailed(CaptureError):
+class ChildFailed(CaptureError):  # noqa: N818
     """The process that held the picture ended without an answer, or answered with an error."""
 
 
-class ChildStuck(CaptureError):
+class ChildStuck(CaptureError):  # noqa: N818
     """The process that held the picture made no progress and was ended.
 
     Args:
@@ -30,7 +32,7 @@ class ChildStuck(CaptureError):
         self.name = name
 
 
-class NeedsCopy(CaptureError):
+class NeedsCopy(CaptureError):  # noqa: N818
     """Some memory is not frozen by a fork; the picture must be taken again with these ranges copied.
 
     Args:
@@ -39,15 +41,13 @@ class NeedsCopy(CaptureError):
 
     def __init__(self, ranges: tuple[tuple[int, int], ...]) -> None:
         total = sum(end - start for start, end in ranges)
-        super().__init__(
-            f"{total} bytes lie in shared memory and must be copied at the moment of the picture"
-        )
+        super().__init__(f"{total} bytes lie in shared memory and must be copied when the picture is taken")
         self.ranges = ranges
 
 
-class MemoryShort(CaptureError):
+class MemoryShort(CaptureError):  # noqa: N818
     """There is not enough free memory to hold a picture."""
 
 
-class TooLarge(CaptureError):
+class TooLarge(CaptureError):  # noqa: N818
     """What must be copied while the main thread waits is more than the limit."""

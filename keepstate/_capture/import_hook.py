@@ -42,7 +42,7 @@ class _Finder:
             return
 
         def exec_module(module: ModuleType) -> None:
-            del loader.exec_module  # type: ignore[union-attr] - the class has one
+            del loader.exec_module  # type: ignore[union-attr]  # the class has one
             load(module)
             self._loaded(name)
 
@@ -67,9 +67,9 @@ def after_import(names: Iterable[str], call: Callable[[str], None]) -> None:
     _finder.wanted = dict.fromkeys(names, call)
     _remove()
     if _finder.wanted:
-        sys.meta_path.insert(0, _finder)  # type: ignore[arg-type] - a finder needs no more than find_spec
+        sys.meta_path.insert(0, _finder)
 
 
 def _remove() -> None:
     if _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)  # type: ignore[arg-type]
+        sys.meta_path.remove(_finder)

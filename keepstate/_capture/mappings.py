@@ -86,7 +86,7 @@ def merge(ranges: Iterable[Range]) -> tuple[Range, ...]:
 
 
 class _Buffer(ctypes.Structure):
-    """``Py_buffer``; only the first fields are read. Source: ``Include/pybuffer.h``, stable ABI since 3.11."""
+    """``Py_buffer``; only two fields are read. Source: ``Include/pybuffer.h``, stable ABI since 3.11."""
 
     _fields_ = (
         ("buf", ctypes.c_void_p),

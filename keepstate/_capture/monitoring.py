@@ -26,8 +26,8 @@ class Visit(Protocol):
         """Arrive at a line; return whether no more are wanted."""
         ...
 
-    def at_jump(self, frame: FrameType, destination: int) -> bool:
-        """Be about to jump; return whether no more are wanted."""
+    def at_jump(self, frame: FrameType, offset: int, destination: int) -> bool:
+        """Be about to jump from *offset* to *destination*; return whether no more are wanted."""
         ...
 
 
@@ -37,7 +37,7 @@ class Monitoring:
     def __init__(self, visit: Visit, thread: int) -> None:
         self._visit = visit
         self._thread = thread
-        self._monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore] - from 3.12 on
+        self._monitoring: Any = sys.__dict__["monitoring"]  # in no stub of 3.11
         self._tool: int | None = None
         self._codes: list[CodeType] = []
 
@@ -82,7 +82,7 @@ class Monitoring:
         if threading.get_ident() == self._thread and frame.f_code is code:
             self._visit.at_line(frame)
 
-    def _on_jump(self, code: CodeType, _offset: int, destination: int) -> None:
+    def _on_jump(self, code: CodeType, offset: int, destination: int) -> None:
         frame = sys._getframe(1)
         if threading.get_ident() == self._thread and frame.f_code is code:
-            self._visit.at_jump(frame, destination)
+            self._visit.at_jump(frame, offset, destination)

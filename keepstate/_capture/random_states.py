@@ -191,7 +191,7 @@ def _pack(value: Any) -> Any:
         return {str(key): _pack(item) for key, item in value.items()}
     if isinstance(value, float):
         return {"float": value.hex()}
-    if hasattr(value, "dtype") and getattr(value, "ndim", 0):
+    if hasattr(value, "dtype") and getattr(value, "ndim", 0) > 0:
         return {"dtype": value.dtype.str, "data": _text(value.tobytes())}
     return value if isinstance(value, str) else int(value)
 

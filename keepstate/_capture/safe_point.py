@@ -24,12 +24,13 @@ from keepstate._model.snapshot import Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from types import CodeType, FrameType
 
 ARM_AGAIN_SECONDS = 0.05
 """How often functions that have been entered meanwhile are looked for."""
 _ALONE = "<module>"
-_SHELL = ("IPython", "ipykernel")
+_SHELL = ("IPython", "ipykernel", "decorator")
+"""The library ``decorator`` wraps each magic of IPython 7."""
 _MAGIC_CALLS = frozenset({"run_cell_magic", "run_line_magic"})
 
 
@@ -40,7 +41,7 @@ def is_safe(frame: FrameType, namespace: dict[str, object]) -> bool:
 
 def cell_frame(frame: FrameType, namespace: dict[str, object]) -> FrameType | None:
     """Find the ``<module>`` frame that *frame* was called from directly, or ``None`` if it is not safe."""
-    if frame.f_code.co_flags & inspect.CO_GENERATOR and frame.f_code.co_name != _ALONE:
+    if frame.f_code.co_flags & inspect.CO_GENERATOR and not _named_as_cell(frame.f_code):
         return None
     while frame.f_globals is namespace:
         if _is_module(frame):
@@ -52,9 +53,14 @@ def cell_frame(frame: FrameType, namespace: dict[str, object]) -> FrameType | No
     return None
 
 
+def _named_as_cell(code: CodeType) -> bool:
+    # IPython 7.3x and early 8 rename the code of each top-level statement.
+    return code.co_name == _ALONE or code.co_name.startswith("<cell line: ")
+
+
 def _is_module(frame: FrameType) -> bool:
     code = frame.f_code
-    return code.co_name == _ALONE and not code.co_flags & inspect.CO_NEWLOCALS
+    return _named_as_cell(code) and not code.co_flags & inspect.CO_NEWLOCALS
 
 
 def _nothing_above(frame: FrameType, namespace: dict[str, object]) -> bool:
@@ -76,7 +82,7 @@ def _is_shell(frame: FrameType) -> bool:
     name = frame.f_globals.get("__name__")
     if isinstance(name, str) and name.partition(".")[0] in _SHELL:
         return True
-    # The frame that the ``decorator`` library generates around each magic of IPython 7.
+    # What older versions of it generate.
     return frame.f_code.co_filename.startswith("<decorator-gen-")
 
 
@@ -192,7 +198,7 @@ class SafePoints:
         return ran
 
     def _wait_for_end(self, visit: _Visit) -> None:
-        # It has begun and takes milliseconds. Two interrupts at once could still lose the word that it is over.
+        # It has begun and takes milliseconds. Two interrupts at once could lose the word that it is over.
         while not visit.done.wait(1.0):
             frame = sys._current_frames().get(self._thread)
             while frame is not None and frame.f_code is not _Visit.run.__code__:
@@ -200,21 +206,8 @@ class SafePoints:
             if frame is None:
                 return
 
-    def _visit(self, frame: FrameType, offset: int | None, visit: _Visit) -> None:
-        """On the main thread: run the callback if *frame* is at a safe point.
-
-        Args:
-            frame: The innermost frame.
-            offset: Where it is about to jump to; ``None`` if it is arriving at a line.
-            visit: What is to be done.
-        """
-        known = source_map(frame.f_code)
-        if offset is None:
-            between = known.begins_statement(frame.f_lasti, frame.f_lineno)
-        else:
-            between = known.goes_round(frame.f_lasti, offset)
-        if not between:
-            return
+    def _run_if_safe(self, frame: FrameType, visit: _Visit) -> None:
+        """On the main thread, between two statements of *frame*: run it if the callers are safe as well."""
         module = cell_frame(frame, self._namespace)
         if module is not None and visit.claim():
             visit.run(Where(self._cell(), module.f_lineno))
@@ -244,14 +237,15 @@ class _Visit:
 
     def at_line(self, frame: FrameType) -> bool:
         """The main thread arrives at a line of *frame*; return whether this request is over."""
-        if not self.claimed:
-            self._points._visit(frame, None, self)
+        if not self.claimed and source_map(frame.f_code).begins_statement(frame.f_lasti, frame.f_lineno):
+            self._points._run_if_safe(frame, self)
         return self.claimed
 
-    def at_jump(self, frame: FrameType, destination: int) -> bool:
-        """The main thread is about to jump to *destination*; return whether this request is over."""
-        if not self.claimed:
-            self._points._visit(frame, destination, self)
+    def at_jump(self, frame: FrameType, offset: int, destination: int) -> bool:
+        """The main thread jumps from *offset* to *destination*; return whether this request is over."""
+        # The frame cannot be asked where it is: on 3.12 it says that it has jumped already.
+        if not self.claimed and source_map(frame.f_code).goes_round(offset, destination):
+            self._points._run_if_safe(frame, self)
         return self.claimed
 
     def run(self, where: Where) -> None:

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Positions = tuple[tuple[int | None, int | None, int | None, int | None], ...]
-"""First line, last line, first column, end column of each instruction."""
 
 _KEPT = 512
 _COMPREHENSIONS = {"<listcomp>": ast.ListComp, "<setcomp>": ast.SetComp, "<dictcomp>": ast.DictComp}
 
 
+Position = tuple[int | None, int | None, int | None, int | None]
+"""First line, last line, first column, end column, as of an instruction."""
+Positions = tuple[Position, ...]
 Place = tuple[int, int]
 """Line and column."""
 Span = tuple[Place, Place]
@@ -43,7 +44,7 @@ class _Tree:
     """Lines that hold whole statements only, so that arriving there cannot be in the middle of one."""
     calls: dict[Place, ast.Call] = field(default_factory=dict)
     """By where they end: every call ends with a parenthesis of its own."""
-    comprehensions: dict[tuple[int, int, int, int], ast.expr] = field(default_factory=dict)
+    comprehensions: dict[Position, ast.expr] = field(default_factory=dict)
     compiled: frozenset[tuple[object, ...]] | None = None
     """For a file, which may have been edited since: what its source compiles to today."""
 
@@ -91,13 +92,13 @@ class SourceMap:
         kind = _COMPREHENSIONS.get(name)
         if kind is None or self.tree is None or self._operation(offset) not in _CALLS:
             return False
-        found = self.tree.comprehensions.get(self._position(offset))  # type: ignore[arg-type] - None finds none
+        found = self.tree.comprehensions.get(self._position(offset))
         return isinstance(found, kind)
 
     def _operation(self, offset: int) -> str:
         return self.names[offset // 2] if 0 <= offset // 2 < len(self.names) else ""
 
-    def _position(self, offset: int) -> tuple[int | None, int | None, int | None, int | None]:
+    def _position(self, offset: int) -> Position:
         return self.positions[offset // 2] if 0 <= offset // 2 < len(self.positions) else (None,) * 4
 
 
@@ -163,31 +164,33 @@ def _begins(names: tuple[str, ...], positions: Positions, tree: _Tree) -> Iterat
 
 
 _NOTHING = frozenset({"", "RESUME", "NOP", "CACHE", "COPY_FREE_VARS", "MAKE_CELL"})
-_OF_NOTHING = frozenset({"LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"})
-"""What a module returns at its end is placed on all of its last statement."""
 
 
 def _begins_without_source(names: tuple[str, ...], positions: Positions) -> Iterator[int]:
     """The first instruction of each line that nothing reaches over: too few places, but no wrong one."""
     used = [
-        (index, position[0], position[1] or position[0])
-        for index, position in enumerate(positions)
-        if position[0] is not None and names[index] not in _NOTHING
+        (index, first, last or first)
+        for index, (first, last, *_) in enumerate(positions)
+        if first is not None and names[index] not in _NOTHING
     ]
     broken = {
         line
         for index, first, last in used
-        if last > first and names[index] not in _OF_NOTHING
+        if last > first and not names[index].startswith(_MAY_COVER_A_BLOCK)
         for line in range(first, last + 1)
     }
     seen: set[int] = set()
-    before = 0
+    before = "STORE_"
     for index, line, _ in used:
-        # Entered from below, it is the rest of a statement that began there.
-        if line not in seen and line not in broken and before <= line:
+        if line not in seen and line not in broken and before.startswith(_END_OF_STATEMENT):
             yield index * 2
         seen.add(line)
-        before = line
+        before = names[index]
+
+
+_MAY_COVER_A_BLOCK = ("LOAD_CONST", "RETURN_", "POP_JUMP_")
+"""The test of a loop, and what a module returns at its end, are placed on the whole loop."""
+_END_OF_STATEMENT = ("STORE_", "DELETE_", "POP_TOP", "RETURN_", "RAISE_")
 
 
 # -- source --------------------------------------------------------------------------------------------
@@ -254,7 +257,7 @@ def _span(node: ast.stmt) -> Span:
         end = (node.lineno, node.col_offset + 1)
         for part in ast.iter_child_nodes(node):
             if not isinstance(part, _BODIES):
-                end = max([end, *(_end(inner) for inner in ast.walk(part) if hasattr(inner, "end_lineno"))])
+                end = max([end, *map(_end, ast.walk(part))])
     return begin, end
 
 
@@ -262,4 +265,4 @@ _BODIES = (ast.stmt, ast.ExceptHandler, ast.match_case)
 
 
 def _end(node: ast.AST) -> Place:
-    return node.end_lineno or 0, node.end_col_offset or 0  # type: ignore[attr-defined] - it has a position
+    return getattr(node, "end_lineno", None) or 0, getattr(node, "end_col_offset", None) or 0

@@ -15,7 +15,7 @@ import sys
 import threading
 from functools import partial
 from itertools import chain, compress, starmap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._capture.direct_call import forget_local_variables
@@ -36,14 +36,15 @@ class _Pending:
     """One change of the main thread's trace function, made by the main thread itself at its next bytecode."""
 
     def __init__(self, only_over: object, put: object) -> None:
-        self.seen: list[object] = []
+        self.seen: list[Any] = []
         """The trace function that was there, once it has run."""
+        self._note: Callable[[Any], None] = self.seen.append
         self.wanted = [True]
         self._call = _C_CALL(partial(any, self._steps(only_over, put)))
 
     def _steps(self, only_over: object, put: object) -> Iterator[object]:
         return chain(
-            map(self.seen.append, starmap(sys.gettrace, ((),))),
+            map(self._note, cast("Iterator[Any]", starmap(sys.gettrace, ((),)))),
             map(
                 sys.settrace,
                 compress(
@@ -59,14 +60,14 @@ class _Pending:
 
     def add(self) -> bool:
         """Hand it to the interpreter; ``False`` if its queue is full."""
-        return ctypes.pythonapi.Py_AddPendingCall(self._call, None) == 0
+        return bool(ctypes.pythonapi.Py_AddPendingCall(self._call, None) == 0)
 
 
 _C_CALL = ctypes.PYFUNCTYPE(ctypes.c_int)
 
 
 class _Waiting:
-    """Pending calls that have not run yet; the main thread may be in C code for hours, and the queue is short."""
+    """Pending calls that have not run yet: the main thread may be in C code for hours, the queue is short."""
 
     def __init__(self) -> None:
         self.set: _Pending | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -86,7 +87,16 @@ def decode_manifest(raw: bytes) -> Manifest:
         raise IntegrityError(f"it holds something else: {error}") from error
     if manifest.encryption:
         raise FormatError("it is encrypted, which this version cannot read: upgrade keepstate")
+    if not _is_moment(manifest.created_at):
+        raise IntegrityError(f"it says that it was made at {manifest.created_at!r}, which is no moment")
     return manifest
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
 
 
 class ManifestFolder:

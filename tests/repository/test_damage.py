@@ -367,6 +367,12 @@ def good_body():
             msgspec.msgpack.encode({**msgspec.to_builtins(manifest({}, sequence=1)), "cells": [1, b"", 9]})
         ),
         sealed(good_body(), signature=b"x" * 5000),
+        *(
+            sealed(
+                msgspec.msgpack.encode({**msgspec.to_builtins(manifest({}, sequence=1)), "created_at": at})
+            )
+            for at in ("yesterday", "2026-01-01T00:00:00", "")
+        ),
     ],
     ids=lambda _: "",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import sys
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,7 @@ def _begin(
     namespace: dict[str, object] | None,
     policy: Mapping[str, object],
 ) -> Session:
-    # Imported here: `import keepstate` alone must cost next to nothing.
+    _load()
     from keepstate._hosts import detect_host
     from keepstate._notebook import IPythonKernel
     from keepstate._repository import Repository
@@ -155,6 +156,22 @@ def _begin(
     if session.restored is not None:
         kernel.say(str(session.restored))
     return session
+
+
+def _load() -> None:
+    """Import what a session needs: 0.3 s that ``import keepstate`` alone must not cost.
+
+    Here and not when it is first used, for two reasons. A child that imports while another thread did would
+    wait for ever. And some of it (rich, which blosc2 brings) draws from ``random`` when it is imported: the
+    user's next number must be the one that it would have been.
+    """
+    state = random.getstate()
+    try:
+        from keepstate._repository import load_compression
+
+        load_compression()
+    finally:
+        random.setstate(state)
 
 
 def _kernel(namespace: dict[str, object] | None) -> IPythonKernel | ScriptKernel:

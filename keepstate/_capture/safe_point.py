@@ -206,11 +206,12 @@ class SafePoints:
             if frame is None:
                 return
 
-    def _run_if_safe(self, frame: FrameType, visit: _Visit) -> None:
+    def _run_if_safe(self, frame: FrameType, visit: _Visit) -> bool:
         """On the main thread, between two statements of *frame*: run it if the callers are safe as well."""
         module = cell_frame(frame, self._namespace)
         if module is not None and visit.claim():
             visit.run(Where(self._cell(), module.f_lineno))
+        return module is not None
 
 
 class _Visit:
@@ -235,18 +236,18 @@ class _Visit:
             return False
         return True
 
-    def at_line(self, frame: FrameType) -> bool:
-        """The main thread arrives at a line of *frame*; return whether this request is over."""
-        if not self.claimed and source_map(frame.f_code).begins_statement(frame.f_lasti, frame.f_lineno):
-            self._points._run_if_safe(frame, self)
-        return self.claimed
+    def at(self, frame: FrameType, offset: int, line: int | None) -> bool:
+        """The main thread is about to run the instruction of *frame* at *offset*, perhaps arriving at a line.
 
-    def at_jump(self, frame: FrameType, offset: int, destination: int) -> bool:
-        """The main thread jumps from *offset* to *destination*; return whether this request is over."""
-        # The frame cannot be asked where it is: on 3.12 it says that it has jumped already.
-        if not self.claimed and source_map(frame.f_code).goes_round(offset, destination):
-            self._points._run_if_safe(frame, self)
-        return self.claimed
+        Returns:
+            Whether more of this is wanted: not once the request is over, and not while *frame* has been
+            called by C code, in which it may be called very often.
+        """
+        if self.claimed:
+            return False
+        if not source_map(frame.f_code).begins_statement(offset, line):
+            return True
+        return self._points._run_if_safe(frame, self) and not self.claimed
 
     def run(self, where: Where) -> None:
         """Run the callback, with the user's signals put off until it is done."""

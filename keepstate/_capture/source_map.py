@@ -67,16 +67,14 @@ class SourceMap:
     """Offsets at which a statement begins."""
     lines: frozenset[int]
     """Lines that are one statement or more, whole: arriving there is between two statements."""
+    tight: bool
+    """Whether it has a loop in which no line is arrived at, because it is all on one."""
 
     def begins_statement(self, offset: int, line: int | None) -> bool:
         """Whether the instruction at *offset*, at which *line* is entered, lies between two statements."""
         if self._operation(offset) == "FOR_ITER" or offset in self.begins:
             return True
         return line is not None and line in self.lines
-
-    def goes_round(self, offset: int, destination: int) -> bool:
-        """Whether a jump is the turn of a loop, at which a statement is over."""
-        return destination < offset and self.begins_statement(destination, None)
 
     def call_at(self, offset: int) -> ast.Call | None:
         """The plain call that the instruction at *offset* makes, if it is one."""
@@ -132,6 +130,7 @@ def _examine(code: CodeType) -> SourceMap:
             _begins_without_source(names, positions) if tree is None else _begins(names, positions, tree)
         ),
         lines=frozenset() if tree is None else tree.whole,
+        tight=_has_tight_loop(code, positions),
     )
 
 
@@ -146,6 +145,16 @@ def _operations(code: CodeType) -> tuple[str, ...]:
         if names[index] == "EXTENDED_ARG":
             names[index] = names[index + 1]
     return tuple(names)
+
+
+def _has_tight_loop(code: CodeType, positions: Positions) -> bool:
+    for instruction in dis.get_instructions(code):
+        target, offset = instruction.argval, instruction.offset
+        if "JUMP_BACKWARD" in instruction.opname and isinstance(target, int):
+            lines = {line for line, *_ in positions[target // 2 : offset // 2 + 1] if line is not None}
+            if len(lines) < 2:
+                return True
+    return False
 
 
 # -- statements ----------------------------------------------------------------------------------------

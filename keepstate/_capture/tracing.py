@@ -44,7 +44,7 @@ class _Pending:
 
     def _steps(self, only_over: object, put: object) -> Iterator[object]:
         return chain(
-            map(self._note, cast("Iterator[Any]", starmap(sys.gettrace, ((),)))),
+            map(self._note, cast("map[Any]", starmap(sys.gettrace, ((),)))),
             map(
                 sys.settrace,
                 compress(
@@ -135,15 +135,17 @@ class Tracing:
         _waiting.want_unset()
 
     def _on_event(self, frame: FrameType, event: str, _argument: object) -> Callable[..., object] | None:
-        over = True
+        wanted = False
         try:
-            if event == "line" and threading.get_ident() == self._thread:
-                over = self._visit.at_line(frame)
+            if event != "line" or threading.get_ident() != self._thread:
+                wanted = True
             else:
-                over = False
+                wanted = self._visit.at(frame, frame.f_lasti, frame.f_lineno)
         finally:
-            if over and sys.gettrace() is _global:
-                sys.settrace(None)
+            if not wanted:
+                frame.f_trace = None
+                if self._visit.claimed and sys.gettrace() is _global:
+                    sys.settrace(None)
         # What the interpreter writes back to the function's variables must be what they are now.
         frame.f_locals  # noqa: B018
-        return None if over else self._local
+        return None

@@ -73,10 +73,6 @@ class Picture(Protocol):
 class Taker(Protocol):
     """Takes pictures; the session."""
 
-    def warm_up(self) -> None:
-        """Load what a save needs; called once, on the guard's thread."""
-        ...
-
     def take(self, request: Request, level: Consistency, where: Where | None) -> Picture:
         """Hold the calling thread and take a picture; raises KeepstateError."""
         ...
@@ -227,7 +223,6 @@ class Guard:
     # -- the thread ----------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._taker.warm_up()
         while True:
             with self._changed:
                 while self._phase == "taking" or not (self._picture or self._next or self._closing):

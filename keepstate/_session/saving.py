@@ -6,7 +6,6 @@ Knows what a picture is; when it is taken is the guard's business.
 from __future__ import annotations
 
 import secrets
-import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -15,7 +14,6 @@ import msgspec
 
 from keepstate._capture import ChildStuck, NeedsCopy, choose, random_states, read_conditions
 from keepstate._model.snapshot import Where
-from keepstate._repository import load_compression
 from keepstate._session.guard import TakeAgain
 from keepstate._snapshot import Occasion, Save, Saved, snapshot_of
 from keepstate.errors import KeepstateError, StoreError
@@ -68,7 +66,6 @@ class Saving:
     skipped: dict[str, str] = field(default_factory=dict)
     """What the newest save could not keep → why."""
     lineage: str = field(default_factory=lambda: secrets.token_hex(8))
-    _ready: threading.Event = field(default_factory=threading.Event)
     _sequence: int = 0
     _clean_at: int = -1
     _known: dict[bytes, bytes] = field(default_factory=dict)
@@ -79,21 +76,12 @@ class Saving:
     _encode_seconds: float | None = None
     _logical_bytes: int = 0
 
-    def warm_up(self) -> None:
-        """Load what a save needs, beside the user's first cells: it takes 0.2 s.
-
-        A child must not import it: were it forked while another thread imports, it would wait for ever.
-        """
-        load_compression()
-        self._ready.set()
-
     def take(self, request: Request, level: Consistency, where: Where | None) -> Picture:
         """Take a picture on the calling thread; nothing in here grows with what is tracked.
 
         Raises:
             CaptureError: No way of taking it is open at this moment.
         """
-        self._ready.wait()
         started = self.clock.monotonic()
         created_at = self.clock.utc_now()
         bindings, left_out = self.selection.bindings(self.kernel.namespace, self.kernel.hidden)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from apscheduler.executors.debug import DebugExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,10 +18,6 @@ class Timer:
     """Calls back every so many seconds from a thread of its own until it is stopped."""
 
     def __init__(self, interval_seconds: float, callback: Callable[[], None]) -> None:
-        # Imported here: it costs 40 ms, which `import keepstate` must not.
-        from apscheduler.executors.debug import DebugExecutor
-        from apscheduler.schedulers.background import BackgroundScheduler
-
         # A record of level WARNING without a handler would reach stderr, that is the cell that runs now.
         # The loggers are ours by name, so what the user does with APScheduler is not touched.
         for name in ("keepstate.timer", f"apscheduler.executors.{_EXECUTOR}"):

@@ -1,6 +1,5 @@
 """A notebook that is killed after any cell and run on gives what it gives when it is left alone."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ START = "import keepstate\nsession = keepstate.start(store='store', track='all',
 DATA = Path(__file__).parent.parent / "data"
 CELLS = [cell.strip() for cell in (DATA / "notebook.py").read_text().split("# %%\n")[1:]]
 LOOK = (DATA / "look_at_everything.py").read_text()
+
 
 def finish(kernel, cells):
     for cell in cells:
@@ -34,20 +34,16 @@ def killed_after(k, directory):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     kernel = Kernel(tmp_path_factory.mktemp("undisturbed"))
+    kernel.run(START)
     seen = finish(kernel, CELLS)
     kernel.shutdown()
     return seen
 
 
-@pytest.mark.slow
-def test_a_notebook_killed_after_any_cell_ends_as_if_it_had_not_been(undisturbed, tmp_path):
-    """For every k: run to cell k, kill, start again, run the rest; all is equal, random streams too."""
-    with ThreadPoolExecutor(2) as pool:
-        ends = list(pool.map(lambda k: killed_after(k, tmp_path / str(k)), range(len(CELLS))))
-    for k, (said, seen) in enumerate(ends):
-        different = [
-            (a[:200], b[:200])
-            for a, b in zip(undisturbed.splitlines(), seen.splitlines(), strict=False)
-            if a != b
-        ]
-        assert seen == undisturbed, (k, CELLS[k], different[:5], said)
+@pytest.mark.parametrize("k", range(len(CELLS)))
+def test_a_notebook_killed_after_any_cell_ends_as_if_it_had_not_been(undisturbed, tmp_path, k):
+    """Run to cell k, kill, start again, run the rest: all variables are equal, and so are random streams."""
+    said, seen = killed_after(k, tmp_path / "notebook")
+    pairs = zip(undisturbed.splitlines(), seen.splitlines(), strict=False)
+    different = [(a[:200], b[:200]) for a, b in pairs if a != b]
+    assert seen == undisturbed, (CELLS[k], different[:5], said)

@@ -53,9 +53,6 @@ class Studio:
         self.again = 0
         self.fails = None
 
-    def warm_up(self):
-        pass
-
     def take(self, request, level, where):
         self.taken.append((request.reason, level))
         if self.fails:

@@ -214,8 +214,8 @@ def test_importing_costs_little_and_brings_no_heavy_library(tmp_path):
     """`import keepstate` brings neither pandas, torch nor IPython, nor what only start() needs."""
     code = (
         "import sys, numpy; before = set(sys.modules); import keepstate\nnew = set(sys.modules) - before\n"
-        "print(sorted({m.split('.')[0] for m in new} & {'pandas', 'torch', 'IPython', 'apscheduler', 'blosc2',"
-        " 'rich', 'typer', 'cloudpickle', 'psutil', 'msgspec'}))"
+        "print(sorted({m.split('.')[0] for m in new} & {'pandas', 'torch', 'IPython', 'apscheduler',"
+        " 'blosc2', 'rich', 'typer', 'cloudpickle', 'psutil', 'msgspec'}))"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
@@ -279,3 +279,21 @@ def test_a_process_that_the_user_forks_off_leaves_the_history_alone(script):
         """
     ).stdout
     assert out.endswith("1 ['parent']\n")
+
+
+def test_the_users_random_numbers_are_those_they_would_have_been(script):
+    """Neither starting nor saving draws from random or numpy.random."""
+    out = script(
+        """
+        import random, numpy as np
+        random.seed(1); np.random.seed(1)
+        before = random.getstate(), np.random.get_state()[1].tolist()
+        import keepstate
+        keepstate.start(store='store', interval=0.1)
+        x = [1]; keepstate.track(x); keepstate.snapshot(); x.append(2); keepstate.snapshot(wait=False)
+        keepstate.stop()
+        print(before == (random.getstate(), np.random.get_state()[1].tolist()))
+        """,
+        start="",
+    ).stdout
+    assert out.endswith("True\n")

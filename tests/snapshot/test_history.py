@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 import pytest
-from saves import Saver
+from standing_still import Saver
 
 from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._repository import Repository

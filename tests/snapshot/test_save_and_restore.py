@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from saves import Saver
+from standing_still import Saver
 
 from keepstate._repository import Repository
 from keepstate._snapshot import Loader, older_generation, restore_names

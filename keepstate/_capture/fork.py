@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ class Forked:
         self.reason = reason
         self._watch = watch
         self._intermediate = intermediate
+        self._owner = _getpid()
 
     def finish(self) -> bytes:
         """Watch the child until it has answered."""
@@ -60,7 +62,10 @@ class Forked:
             self._intermediate = 0
 
     def __del__(self) -> None:
-        self.cancel()
+        # A process that the user forked has a copy of this, and must not end our child with it. At the end of
+        # the interpreter the child is left to commit.
+        if _getpid() == self._owner and not sys.is_finalizing():
+            self.cancel()
 
 
 def take(

@@ -98,5 +98,8 @@ class Monitoring:
     def _at(self, code: CodeType, frame: FrameType, offset: int, line: int | None) -> None:
         if threading.get_ident() != self._thread or frame.f_code is not code:
             return
-        if not self._visit.at(frame, offset, line) and self._tool is not None:
-            self._monitoring.set_local_events(self._tool, code, 0)
+        if not self._visit.at(frame, offset, line):
+            try:
+                self._monitoring.set_local_events(self._tool, code, 0)
+            except (ValueError, TypeError):
+                pass  # given back meanwhile by the other thread, which has taken the events off

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 from bisect import bisect_right
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from keepstate._capture.kept_gil import libc
@@ -51,13 +52,14 @@ class Pages:
         if memory.nbytes < _PAGE:
             return
         start, end = range_of(memory)
-        index = bisect_right(self._starts, _up(start)) - 1
-        if index < 0:
-            return
-        begin, stop = max(_up(start), self._free[index][0]), min(_down(end), self._free[index][1])
-        if begin < stop:
-            # That it fails (locked memory) costs only time.
-            libc().madvise(ctypes.c_void_p(begin), ctypes.c_size_t(stop - begin), mmap.MADV_DONTNEED)
+        first = max(0, bisect_right(self._starts, start) - 1)
+        for free_start, free_end in islice(self._free, first, None):
+            if free_start >= end:
+                break
+            begin, stop = max(_up(start), free_start), min(_down(end), free_end)
+            if begin < stop:
+                # That it fails (locked memory) costs only time.
+                libc().madvise(ctypes.c_void_p(begin), ctypes.c_size_t(stop - begin), mmap.MADV_DONTNEED)
 
 
 def _up(address: int) -> int:

@@ -15,7 +15,7 @@ import sys
 import threading
 from functools import partial
 from itertools import chain, compress, starmap
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._capture.direct_call import forget_local_variables
@@ -35,16 +35,16 @@ WAIT_SECONDS = 0.002
 class _Pending:
     """One change of the main thread's trace function, made by the main thread itself at its next bytecode."""
 
-    def __init__(self, only_over: object, put: object) -> None:
+    def __init__(self, only_over: object, put: Any) -> None:
         self.seen: list[Any] = []
         """The trace function that was there, once it has run."""
         self._note: Callable[[Any], None] = self.seen.append
         self.wanted = [True]
         self._call = _C_CALL(partial(any, self._steps(only_over, put)))
 
-    def _steps(self, only_over: object, put: object) -> Iterator[object]:
+    def _steps(self, only_over: object, put: Any) -> Iterator[object]:
         return chain(
-            map(self._note, cast("map[Any]", starmap(sys.gettrace, ((),)))),
+            map(self._note, starmap(sys.gettrace, ((),))),
             map(
                 sys.settrace,
                 compress(

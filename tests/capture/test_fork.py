@@ -360,7 +360,7 @@ def test_beside_busy_threads_no_child_hangs(each_python):
         def load():
             import decimal, pickletools     # not loaded before: takes the lock of the dynamic loader
             return 1
-        found = sum(look(load) for _ in range(120))
+        found = sum(look(load) for _ in range(80))
         going = False
         show(found)
     """)
@@ -373,7 +373,7 @@ def test_no_hang_while_threads_are_started(each_python):
     assert each_python("""
         from concurrent.futures import ThreadPoolExecutor
         count = 0
-        hunter = Hunter(globals(), lambda: count, 60)
+        hunter = Hunter(globals(), lambda: count, 40)
         hunter.start()
         while hunter.going:
             with ThreadPoolExecutor(4) as pool:
@@ -381,7 +381,7 @@ def test_no_hang_while_threads_are_started(each_python):
                     pool.submit(int)
                     count += 1
         show([len(hunter.found), repr(hunter.points.trouble)])
-    """) == [60, "None"]
+    """) == [40, "None"]
 
 
 def test_from_our_own_thread_at_any_moment(each_python):
@@ -441,3 +441,69 @@ def test_refused_by_the_system_it_is_copied_between_cells(scenario):
     assert "refused" in shown[0][1]
     assert shown[0][2] == 1
     assert "refused" in shown[1]
+
+
+def test_a_process_of_the_users_does_not_end_the_picture(scenario):
+    """A forked process of the user's that ends with a copy of the picture in hand leaves the child alone."""
+    assert (
+        scenario(
+            """
+        taken = take(lambda: time.sleep(0.5) or 5)
+        if os.fork() == 0:
+            del taken
+            os._exit(0)
+        os.wait()
+        show(pickle.loads(taken.finish()))
+    """,
+            quiet=False,
+        )
+        == 5
+    )
+
+
+def test_what_is_dropped_is_ended(scenario):
+    """A picture that nobody finishes is ended with the object."""
+    assert (
+        scenario("""
+        taken = take(lambda: time.sleep(60))
+        board = taken._watch._channel.board
+        before = len(os.listdir("/proc/self/fd"))
+        del taken
+        show(before - len(os.listdir("/proc/self/fd")))
+    """)
+        == 1
+    )
+
+
+def test_gives_up_when_memory_is_short(scenario):
+    """A child that sees memory running out ends at its next report, also inside a user's except clause."""
+    assert "short" in scenario("""
+        from keepstate._capture import child
+        class Careless(Keep):
+            def prepare(self, tools):
+                try:
+                    tools.progress("x", 1)
+                except Exception:
+                    pass
+            def write(self, tools):
+                return b"went on"
+        child.floor_bytes = lambda limit: 1 << 60     # as if the machine were full
+        try:
+            fork.take(Careless(None), reason="").finish()
+        except MemoryShort as error:
+            show(str(error))
+    """)
+
+
+def test_running_out_of_memory_is_told(scenario):
+    """A child that cannot allocate says so."""
+    assert "memory" in scenario("""
+        import resource
+        def much():
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+            return bytes(4 << 30)
+        try:
+            take(much).finish()
+        except MemoryShort as error:
+            show(str(error))
+    """)

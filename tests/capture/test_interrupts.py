@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def test_a_storm_of_interrupts(each_python):
-    """Hundreds of interrupts during requests are each one KeyboardInterrupt; none is lost or another error."""
+    """Hundreds of interrupts beside requests are each one KeyboardInterrupt; none is lost or otherwise."""
     assert each_python("""
         import logging       # registers functions around a fork, written in Python up to 3.12
         sent = caught = others = n = 0

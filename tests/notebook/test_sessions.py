@@ -272,6 +272,7 @@ def test_a_magic_that_times_a_loop_does_not_stop_the_guard(kernel):
     one = kernel()
     one.run("x = 0; keepstate.track('x')")
     one.run(
-        "%%time\nimport time\nend = time.monotonic() + 2\nwhile time.monotonic() < end:\n    x += 1\n    y = x"
+        "%%time\nimport time\nend = time.monotonic() + 2\n"
+        "while time.monotonic() < end:\n    x += 1\n    y = x"
     )
     assert "statement" in one.run("print({p.consistency for p in keepstate.snapshots()})").text

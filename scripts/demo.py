@@ -62,13 +62,15 @@ import datetime, pickle, time
 taken = keepstate.status().last_snapshot
 age = datetime.datetime.now(datetime.timezone.utc) - taken.created_at
 print(f"It was {age.total_seconds():.1f} s old. It held the notebook for {taken.stall_seconds * 1e3:.0f} ms"
-      f" and written {taken.written_bytes / 1e6:.2f} MB of {taken.logical_bytes / 1e6:.0f} MB.")
+      f" and wrote {taken.written_bytes / 1e6:.2f} MB of {taken.logical_bytes / 1e6:.0f} MB.")
 print(f"Epoch {epoch}; best so far: {best()}")
 print("one frame under two names:", tables["clean"] is flights)
 print("views share memory:", np.shares_memory(train, X) and np.shares_memory(test, X))
 print("scores are of the class Score:", all(isinstance(score, Score) for score in history))
 size, lost, began = 0, [], time.perf_counter()
 for name in keepstate.status().tracked:
+    if type(globals()[name]) is type(np):
+        continue                                    # modules are imported again, by either
     try:
         size += len(pickle.dumps(globals()[name], 5))
     except Exception:

@@ -364,7 +364,7 @@ def test_beside_busy_threads_no_child_hangs(each_python):
         going = False
         show(found)
     """)
-        == 120
+        == 80
     )
 
 

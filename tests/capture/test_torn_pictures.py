@@ -35,16 +35,16 @@ def test_sorting_with_a_key_of_the_notebooks(each_python):
         def key(x):
             global calls
             calls += 1
-            for _ in range(5):
+            for _ in range(2000 if calls % 7 == 0 else 5):
                 calls += 0
             return -x
-        hunter = Hunter(globals(), lambda: len(data), 150)
+        hunter = Hunter(globals(), lambda: len(data), 80)
         hunter.start()
         while hunter.going:
             data.sort(key=key)
             data.reverse()
         show([len(hunter.found), sorted(set(hunter.found)), repr(hunter.points.trouble)])
-    """) == [150, [40], "None"]
+    """) == [80, [40], "None"]
 
 
 def test_frames_that_gain_and_lose_columns(each_python):

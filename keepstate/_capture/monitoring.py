@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from keepstate._capture.source_map import source_map
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import CodeType, FrameType
 
 _TOOLS = (3, 4)
@@ -48,9 +49,12 @@ class Monitoring:
         self._tool: int | None = None
         self._codes: list[CodeType] = []
 
-    def arm(self, frames: list[FrameType]) -> bool:
-        """Set events on the code of *frames*."""
+    def arm(self, find: Callable[[], list[FrameType]]) -> bool:
+        """Set events on the code of the frames that *find* finds."""
         events = self._monitoring.events
+        frames = find()
+        if not frames:
+            return True
         if self._tool is None and not self._take_tool():
             return False
         for frame in frames:

@@ -127,8 +127,8 @@ def _is_ours(frame: FrameType) -> bool:
 class Stop(Protocol):
     """A way of stopping the main thread at lines of the notebook."""
 
-    def arm(self, frames: list[FrameType]) -> bool:
-        """Have the lines of *frames* noticed; ``False`` if that is not to be had here."""
+    def arm(self, find: Callable[[], list[FrameType]]) -> bool:
+        """Have the lines of the frames that *find* finds noticed; ``False`` if that is not to be had here."""
         ...
 
     def disarm(self) -> None:
@@ -180,12 +180,7 @@ class SafePoints:
         until = clock.monotonic() + deadline_seconds
         try:
             while (left := until - clock.monotonic()) > 0 and not visit.claimed:
-                frames = notebook_frames(self._thread, self._namespace)
-                for frame in frames:
-                    source_map(frame.f_code)  # now, while nobody waits for it
-                armed = not frames or stop.arm(frames)
-                del frames  # keep nothing of the user's alive
-                if not armed:
+                if not stop.arm(self._frames):
                     break
                 clock.wait(visit.done, min(ARM_AGAIN_SECONDS, left))
         finally:
@@ -196,6 +191,12 @@ class SafePoints:
                 ran = True
             stop.disarm()
         return ran
+
+    def _frames(self) -> list[FrameType]:
+        frames = notebook_frames(self._thread, self._namespace)
+        for frame in frames:
+            source_map(frame.f_code)  # now, while nobody waits for it
+        return frames
 
     def _wait_for_end(self, visit: _Visit) -> None:
         # It has begun and takes milliseconds. Two interrupts at once could lose the word that it is over.

@@ -45,6 +45,9 @@ class _Tree:
     calls: dict[Place, ast.Call] = field(default_factory=dict)
     """By where they end: every call ends with a parenthesis of its own."""
     comprehensions: dict[Position, ast.expr] = field(default_factory=dict)
+    turns: set[Position] = field(default_factory=set)
+    """Where a loop goes round and nothing else is under way: ``for`` statements, and comprehensions that are
+    all of a statement's value."""
     compiled: frozenset[tuple[object, ...]] | None = None
     """For a file, which may have been edited since: what its source compiles to today."""
 
@@ -67,13 +70,23 @@ class SourceMap:
     """Offsets at which a statement begins."""
     lines: frozenset[int]
     """Lines that are one statement or more, whole: arriving there is between two statements."""
-    tight: bool
-    """Whether it has a loop in which no line is arrived at, because it is all on one."""
+
+    @property
+    def tight(self) -> bool:
+        """Whether it has a loop in which no line is arrived at between two statements."""
+        arrivals = [
+            offset for offset, line in dis.findlinestarts(self.code) if self.begins_statement(offset, line)
+        ]
+        return any(
+            not any(target < offset <= jump for offset in arrivals) for target, jump in _loops(self.code)
+        )
 
     def begins_statement(self, offset: int, line: int | None) -> bool:
         """Whether the instruction at *offset*, at which *line* is entered, lies between two statements."""
-        if self._operation(offset) == "FOR_ITER" or offset in self.begins:
+        if offset in self.begins:
             return True
+        if self.tree is not None and self._operation(offset) == "FOR_ITER":
+            return self._position(offset) in self.tree.turns
         return line is not None and line in self.lines
 
     def call_at(self, offset: int) -> ast.Call | None:
@@ -121,6 +134,8 @@ def _examine(code: CodeType) -> SourceMap:
     names = _operations(code)
     positions = tuple(code.co_positions())
     tree = _tree_of(code)
+    if code.co_name in _COMPREHENSIONS:
+        return SourceMap(code, names, positions, tree, begins=frozenset(), lines=frozenset())
     return SourceMap(
         code=code,
         names=names,
@@ -130,7 +145,6 @@ def _examine(code: CodeType) -> SourceMap:
             _begins_without_source(names, positions) if tree is None else _begins(names, positions, tree)
         ),
         lines=frozenset() if tree is None else tree.whole,
-        tight=_has_tight_loop(code, positions),
     )
 
 
@@ -147,14 +161,11 @@ def _operations(code: CodeType) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _has_tight_loop(code: CodeType, positions: Positions) -> bool:
+def _loops(code: CodeType) -> Iterator[tuple[int, int]]:
+    """Where each loop begins, and from where it goes back there."""
     for instruction in dis.get_instructions(code):
-        target, offset = instruction.argval, instruction.offset
-        if "JUMP_BACKWARD" in instruction.opname and isinstance(target, int):
-            lines = {line for line, *_ in positions[target // 2 : offset // 2 + 1] if line is not None}
-            if len(lines) < 2:
-                return True
-    return False
+        if "JUMP_BACKWARD" in instruction.opname and isinstance(instruction.argval, int):
+            yield instruction.argval, instruction.offset
 
 
 # -- statements ----------------------------------------------------------------------------------------
@@ -232,11 +243,19 @@ def _parse(source: str, filename: str) -> _Tree | None:
         if isinstance(node, ast.Call):
             tree.calls[node.end_lineno or 0, node.end_col_offset or 0] = node
         elif isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp)):
-            place = (node.lineno, node.end_lineno or 0, node.col_offset, node.end_col_offset or 0)
-            tree.comprehensions[place] = node
+            tree.comprehensions[_place(node)] = node
+        elif isinstance(node, ast.For):
+            tree.turns |= {_place(node), _place(node.iter)}
+        value = getattr(node, "value", None) if isinstance(node, _WITH_A_VALUE) else None
+        if isinstance(value, (ast.ListComp, ast.SetComp, ast.DictComp)):
+            # 3.11 and 3.12 place the turn on the whole, later ones on what is gone through.
+            tree.turns |= {_place(value), *(_place(part.iter) for part in value.generators)}
     if os.path.isfile(filename):
         tree.compiled = frozenset(_fingerprints(compile(source, filename, "exec", dont_inherit=True)))
     return tree
+
+
+_WITH_A_VALUE = (ast.Assign, ast.AnnAssign, ast.Expr, ast.Return)
 
 
 def _fingerprints(code: CodeType) -> Iterator[tuple[object, ...]]:
@@ -275,3 +294,7 @@ _BODIES = (ast.stmt, ast.ExceptHandler, ast.match_case)
 
 def _end(node: ast.AST) -> Place:
     return getattr(node, "end_lineno", None) or 0, getattr(node, "end_col_offset", None) or 0
+
+
+def _place(node: ast.stmt | ast.expr) -> Position:
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset

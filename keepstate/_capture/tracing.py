@@ -107,8 +107,10 @@ class Tracing:
         self._frames: list[FrameType] = []
         self._local: Callable[..., object] = self._on_event
 
-    def arm(self, frames: list[FrameType]) -> bool:
-        """Have the lines of *frames* noticed; ``False`` if somebody else traces the main thread."""
+    def arm(self, find: Callable[[], list[FrameType]]) -> bool:
+        """Have lines of the notebook noticed; ``False`` if somebody else traces the main thread."""
+        if not find():
+            return True
         # Each time anew: an interrupt inside a trace function takes it away.
         pending = _waiting.want_set()
         if pending is None:
@@ -119,7 +121,7 @@ class Tracing:
             return True  # the main thread has not run a bytecode yet; looked at again in a moment
         if pending.seen[0] not in (None, _global):
             return False
-        for frame in frames:
+        for frame in find():
             if frame.f_trace is None:
                 frame.f_trace = self._local
                 self._frames.append(frame)

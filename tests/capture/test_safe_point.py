@@ -190,6 +190,21 @@ def test_finds_a_single_line_loop(each_python):
     """) == [20, 0]
 
 
+def test_finds_the_turns_of_a_comprehension(each_python):
+    """A comprehension that is a whole statement has a safe point at each turn."""
+    assert each_python("""
+        n = 0
+        hunter = Hunter(globals(), lambda: n, 5, by_fork=False)
+        hunter.start()
+        def turns():
+            while hunter.going and hunter.missed < 3:
+                yield 1
+        values = [sum(
+            (x, 1)) for x in turns()]
+        show([len(hunter.found), hunter.missed])
+    """) == [5, 0]
+
+
 def test_finds_the_end_of_a_library_call(each_python):
     """While library code runs there is no safe point; there is one right after it."""
     assert each_python("""
@@ -254,6 +269,7 @@ def test_many_requests_while_the_main_thread_is_away(each_python):
     assert each_python("""
         points, ran = SafePoints(globals()), []
         def ask():
+            time.sleep(0.2)     # the main thread is in join() by then
             for _ in range(60):
                 points.request(lambda where: ran.append("early"), deadline_seconds=0.01)
         thread = threading.Thread(target=ask); thread.start()

@@ -13,7 +13,7 @@ import linecache
 import os
 from bisect import bisect_right
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CodeType
 from typing import TYPE_CHECKING
 
@@ -71,15 +71,8 @@ class SourceMap:
     lines: frozenset[int]
     """Lines that are one statement or more, whole: arriving there is between two statements."""
 
-    @property
-    def tight(self) -> bool:
-        """Whether it has a loop in which no line is arrived at between two statements."""
-        arrivals = [
-            offset for offset, line in dis.findlinestarts(self.code) if self.begins_statement(offset, line)
-        ]
-        return any(
-            not any(target < offset <= jump for offset in arrivals) for target, jump in _loops(self.code)
-        )
+    tight: bool = False
+    """Whether it has a loop in which no line is arrived at between two statements."""
 
     def begins_statement(self, offset: int, line: int | None) -> bool:
         """Whether the instruction at *offset*, at which *line* is entered, lies between two statements."""
@@ -136,16 +129,17 @@ def _examine(code: CodeType) -> SourceMap:
     tree = _tree_of(code)
     if code.co_name in _COMPREHENSIONS:
         return SourceMap(code, names, positions, tree, begins=frozenset(), lines=frozenset())
-    return SourceMap(
-        code=code,
-        names=names,
-        positions=positions,
-        tree=tree,
-        begins=frozenset(
-            _begins_without_source(names, positions) if tree is None else _begins(names, positions, tree)
-        ),
-        lines=frozenset() if tree is None else tree.whole,
-    )
+    begins = _begins_without_source(names, positions) if tree is None else _begins(names, positions, tree)
+    lines = frozenset() if tree is None else tree.whole
+    known = SourceMap(code, names, positions, tree, frozenset(begins), lines)
+    return replace(known, tight=_is_tight(known))
+
+
+def _is_tight(known: SourceMap) -> bool:
+    arrivals = [
+        offset for offset, line in dis.findlinestarts(known.code) if known.begins_statement(offset, line)
+    ]
+    return any(not any(begin < offset <= jump for offset in arrivals) for begin, jump in _loops(known.code))
 
 
 def _operations(code: CodeType) -> tuple[str, ...]:

@@ -148,6 +148,7 @@ class Tracing:
                 frame.f_trace = None
                 if self._visit.claimed and sys.gettrace() is _global:
                     sys.settrace(None)
-        # What the interpreter writes back to the function's variables must be what they are now.
+        # If somebody has looked at this frame's variables, the interpreter writes them back after this: they
+        # must be what they are now, for other threads may share them.
         frame.f_locals  # noqa: B018
         return None

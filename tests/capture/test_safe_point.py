@@ -382,8 +382,11 @@ def test_other_threads_count_on(each_python):
                 done = True
             thread = threading.Thread(target=other)
             thread.start()
+            def inner():
+                y = 1
             while not done:
                 x = 1
+                inner()
             thread.join()
             return n
         # While the picture is taken the other thread counts.

@@ -375,27 +375,28 @@ def test_other_threads_count_on(each_python):
         def work():
             n = 0
             done = False
+            end = time.monotonic() + 30
             def other():
                 nonlocal n, done
-                for _ in range(200_000):
+                for _ in range(400):
                     n += 1
+                    time.sleep(0.0005)
                 done = True
             thread = threading.Thread(target=other)
             thread.start()
             def inner():
                 y = 1
-            while not done:
+            while not done and time.monotonic() < end:
                 x = 1
-                inner()
-            thread.join()
+                inner()     # looked up among the variables here, which makes the interpreter keep them
             return n
         # While the picture is taken the other thread counts.
-        hunter = Hunter(globals(), lambda: time.sleep(0.01), 1_000_000, by_fork=False)
+        hunter = Hunter(globals(), lambda: time.sleep(0.003), 1_000_000, by_fork=False)
         hunter.start()
         show(work())
         os._exit(0)
     """)
-        == 200_000
+        == 400
     )
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._capture import channel as answers
+from keepstate._capture.copies import COPY_LIMIT_BYTES
 from keepstate._capture.mappings import Mappings, Range, merge, range_of
 from keepstate._capture.memory import MiB, read_room
 from keepstate._capture.pages import Pages
@@ -112,6 +113,8 @@ def _tools(channel: Channel, copies: Copies) -> Tools:
         stall_seconds=stall_seconds,
         release=pages.release,
         claim=claim,
+        unfrozen_bytes=lambda memory: sum(end - start for start, end in mappings.unfrozen(*range_of(memory))),
+        copy_limit_bytes=COPY_LIMIT_BYTES,
     )
 
 

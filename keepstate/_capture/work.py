@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def _none(_memory: memoryview) -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What a strategy offers to the work."""
@@ -23,6 +27,10 @@ class Tools:
     """Copy memory that will change once the picture is taken; ``None`` where nothing changes."""
     release: Callable[[memoryview], None] | None = None
     """Give pages back that will not be read again."""
+    unfrozen_bytes: Callable[[memoryview], int] = _none
+    """How much of some memory the picture does not freeze, and must be copied at the safe point."""
+    copy_limit_bytes: int = 0
+    """How much of that may be copied in one picture."""
     claim: Callable[[list[memoryview]], None] | None = None
     """Told all buffers once, before the first release."""
 

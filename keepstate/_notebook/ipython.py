@@ -17,6 +17,7 @@ from keepstate._session.script import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import FrameType
 
 
 class Listener(Protocol):
@@ -98,11 +99,12 @@ class IPythonKernel:
     # -- events --------------------------------------------------------------------------------------
 
     def attach(self, listener: Listener) -> None:
-        """Tell *listener* of cells from now on; the cell that runs now has begun already."""
+        """Tell *listener* of cells from now on; a cell that runs now has begun already."""
         self._listener = listener
-        executing = getattr(self._shell, "execution_count", None)
-        with self._lock:
-            self._open.append((threading.get_ident(), Cell(executing, self._current_source())))
+        if _in_cell():
+            executing = getattr(self._shell, "execution_count", None)
+            with self._lock:
+                self._open.append((threading.get_ident(), Cell(executing, self._current_source())))
         self._shell.events.register("pre_run_cell", self._before)
         self._shell.events.register("post_run_cell", self._after)
 
@@ -155,6 +157,19 @@ class IPythonKernel:
     def _trouble(self, error: Exception) -> None:
         if self._listener is not None:
             self._listener.trouble(error)
+
+
+def _in_cell() -> bool:
+    """Whether a cell runs on this thread, whose end will be told; a start-up file or silent code is none."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code.co_name == "run_cell" and frame.f_globals.get("__name__") == _SHELL_MODULE:
+            return not frame.f_locals.get("silent")
+        frame = frame.f_back
+    return False
+
+
+_SHELL_MODULE = "IPython.core.interactiveshell"
 
 
 def _missing_name(error: BaseException | None) -> str | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from keepstate._capture import random_states
 from keepstate._model.snapshot import RestoreReport, Snapshot
-from keepstate._session.recovery import explain
+from keepstate._session.recovery import explain, put_random_states_back
 from keepstate._snapshot import Loader, best_of, find, restore_names, snapshot_of, version_remarks
 from keepstate.errors import InvalidInputError, NotFoundError
 
@@ -61,15 +60,14 @@ class Kept:
         for name in outcome.restored:
             self.recovery.forget(name)
         self.selection.add(outcome.restored)
-        if not names and chosen.random is not None:
-            random_states.put_back(self.repository.read(chosen.random, member=chosen.member))
+        remarks = [] if names else put_random_states_back(self.repository, chosen)
         return RestoreReport(
             snapshot=snapshot_of(chosen),
             restored=tuple(sorted(outcome.restored)),
             failed=explain(self.repository, newest, chosen, outcome),
             seconds=self.clock.monotonic() - began,
             kept_live=tuple(live),
-            remarks=tuple(version_remarks(chosen)),
+            remarks=(*version_remarks(chosen), *remarks),
         )
 
     def load(self, name: str, *, at: object, member: str | None) -> object:

@@ -12,6 +12,9 @@ import importlib.util
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from keepstate._capture import random_states
 from keepstate._model.snapshot import RestoreReport
 from keepstate._snapshot import (
     Loader,
@@ -24,9 +27,10 @@ from keepstate._snapshot import (
     snapshot_of,
     version_remarks,
 )
+from keepstate.errors import IntegrityError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from keepstate._base.clock import Clock
     from keepstate._model.manifest import Entry, Manifest
@@ -84,15 +88,20 @@ class Recovery:
         outcome = restore_names(loader, wanted)
         self.namespace.update(outcome.restored)
         self.unread = dict(outcome.restored)
-        self.failed = {**_not_kept(chosen), **explain(self.repository, newest, chosen, outcome)}
+        self.failed = {
+            **_not_kept(self.repository, newest, chosen),
+            **explain(self.repository, newest, chosen, outcome),
+        }
         self.waiting = dict(outcome.waiting)
+        # Last: what was imported for the names above may have drawn numbers.
+        remarks = put_random_states_back(self.repository, chosen)
         return RestoreReport(
             snapshot=snapshot_of(chosen),
             restored=tuple(sorted(outcome.restored)),
             failed=dict(self.failed),
             seconds=clock.monotonic() - began,
             kept_live=tuple(live),
-            remarks=(*remarks_on(chosen, newest), *version_remarks(chosen)),
+            remarks=(*remarks_on(chosen, newest), *version_remarks(chosen), *remarks),
             cells=cell_titles(self.repository, chosen),
         )
 
@@ -158,8 +167,6 @@ class Recovery:
 
 
 def _carried(entry: Entry, id: str) -> Entry:  # noqa: A002 - the field is called so
-    import msgspec
-
     return entry if entry.kept_in else msgspec.structs.replace(entry, kept_in=id)
 
 
@@ -170,11 +177,23 @@ def _is_there(library: str) -> bool:
         return False
 
 
-def _not_kept(manifest: Manifest) -> dict[str, str]:
+def put_random_states_back(repository: Repository, manifest: Manifest) -> list[str]:
+    """Have random numbers go on as they would have; say so if their state is damaged."""
+    if manifest.random is None:
+        return []
+    try:
+        state = repository.read(manifest.random, member=manifest.member)
+    except (IntegrityError, StoreError) as error:
+        return [f"Random numbers do not go on where they were: {error}."]
+    random_states.put_back(state)
+    return []
+
+
+def _not_kept(repository: Repository, newest: Sequence[Manifest], chosen: Manifest) -> dict[str, str]:
     return {
-        name: f"it was not kept: {why}"
-        for name, why in manifest.skipped.items()
-        if name not in manifest.names
+        name: f"it was not kept: {why}{_offer(repository, newest, chosen, name)}"
+        for name, why in chosen.skipped.items()
+        if name not in chosen.names
     }
 
 
@@ -182,17 +201,19 @@ def explain(
     repository: Repository, newest: Sequence[Manifest], chosen: Manifest, outcome: Outcome
 ) -> dict[str, str]:
     """Add to each failure the last good generation of that name, which is offered and never mixed in."""
-    failed = {}
-    older: Iterable[Manifest] = newest[[m.id for m in newest].index(chosen.id) + 1 :]
-    for name, why in outcome.failed.items():
-        if name in outcome.waiting:
-            failed[name] = f"{why}; it is bound as soon as that library can be imported"
-            continue
-        good = older_generation(repository, list(older), name, chosen.names[name])
-        failed[name] = why + (
-            "; no older generation of it is whole"
-            if good is None
-            else f"; an older one of {good.created_at[:19]} is whole: "
-            f"keepstate.restore({name!r}, at={good.id[:10]!r})"
-        )
-    return failed
+    return {
+        name: f"{why}; it is bound as soon as that library can be imported"
+        if name in outcome.waiting
+        else why + _offer(repository, newest, chosen, name)
+        for name, why in outcome.failed.items()
+    }
+
+
+def _offer(repository: Repository, newest: Sequence[Manifest], chosen: Manifest, name: str) -> str:
+    older = newest[[m.id for m in newest].index(chosen.id) + 1 :]
+    good = older_generation(repository, older, name, chosen.names.get(name))
+    if good is None:
+        return "" if name not in chosen.names else "; no older generation of it is whole"
+    return (
+        f"; an older one of {good.created_at[:19]} is whole: keepstate.restore({name!r}, at={good.id[:10]!r})"
+    )

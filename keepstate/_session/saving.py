@@ -174,9 +174,14 @@ class Saving:
     def _prune(self) -> None:
         if self.options.keep_last is None:
             return
+        own = self.identity
         try:
+            others = self.repository.manifests(project=own.project, member=own.member)
             self.repository.prune(
-                keep_last=self.options.keep_last, member=self.identity.member, project=self.identity.project
+                keep_last=self.options.keep_last,
+                member=own.member,
+                project=own.project,
+                keep=[manifest.id for manifest in others if manifest.notebook != own.notebook],
             )
         except KeepstateError as error:
             self.trouble(error)  # the snapshot is kept all the same

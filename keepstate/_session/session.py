@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
-from keepstate._capture import SafePoints, place_of_caller, random_states
+from keepstate._capture import SafePoints, place_of_caller
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
 from keepstate._session.guard import Guard
 from keepstate._session.kept import Kept
@@ -115,8 +115,6 @@ class Session:
         self._selection.add([*chosen.tracked, *report.restored])
         self._selection.everything = chosen.track_all
         self._saving.last = chosen
-        if chosen.random is not None:
-            random_states.put_back(self._repository.read(chosen.random, member=self.identity.member))
 
     def begin(self) -> None:
         """Start to guard; called once everything else stands."""

@@ -12,6 +12,7 @@ import msgspec
 from keepstate import codecs
 from keepstate._model.parts import Member, StoredGroup
 from keepstate._snapshot.occasion import decode_cells
+from keepstate._snapshot.saver import CODEC
 from keepstate.errors import CodecError, IntegrityError, KeepstateError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -94,6 +95,10 @@ class Loader:
         self._open.append(record_id)
         try:
             record = self._record(record_id)
+            if record.codec != CODEC:
+                raise CodecError(
+                    f"it was encoded as {record.codec!r}, which this version does not know: upgrade"
+                )
             # All of the stream is checked before anything is decoded; parts are checked as they are read.
             stored = StoredGroup(
                 key=record.key,
@@ -122,7 +127,9 @@ class Loader:
                     live = self._namespace.get(member.name)
                     if live is not None and member.source and codecs.definition_source(live) == member.source:
                         return live  # its cell has run again, unchanged: one class, one identity
-                    return self._group(needed)[member.name]
+                    values = self._group(needed)
+                    if member.name in values:
+                        return values[member.name]
         raise IntegrityError(f"the definition {key!r} is needed and not there: its record is damaged")
 
 

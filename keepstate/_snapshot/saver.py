@@ -14,6 +14,7 @@ import msgspec
 
 from keepstate import codecs
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
+from keepstate._base.table import size
 from keepstate._model.manifest import (
     Entry,
     GroupRecord,
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
     from keepstate._model.manifest import Ref
     from keepstate._model.parts import EncodedGroup, Member, Part
     from keepstate._repository import Repository, Writer
+
+
+CODEC = "pickle5"
+"""How groups are encoded in format 1; a reader refuses any other."""
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -125,7 +130,8 @@ class Save:
             on_name=lambda name: tools.progress(name, 0),
         )
         encode_seconds = self._clock.monotonic() - began
-        pieces = self._find_changes(encoding.groups, tools)
+        groups, too_large = _that_can_be_frozen(encoding.groups, tools)
+        pieces = self._find_changes(groups, tools)
         self._prepared = _Prepared(
             groups=[
                 _Group(
@@ -139,11 +145,11 @@ class Save:
                         for number, part in enumerate(group.parts)
                     ],
                 )
-                for index, group in enumerate(encoding.groups)
+                for index, group in enumerate(groups)
             ],
-            skipped=encoding.skipped,
+            skipped={**encoding.skipped, **too_large},
             encode_seconds=encode_seconds,
-            logical_bytes=sum(group.logical_bytes for group in encoding.groups),
+            logical_bytes=sum(group.logical_bytes for group in groups),
         )
 
     def _find_changes(
@@ -237,7 +243,7 @@ class Save:
         done = 0
         for group in prepared.groups:
             record = GroupRecord(
-                codec="pickle5",
+                codec=CODEC,
                 members=[MemberRecord(m.name, m.role, m.type, m.bind, m.source) for m in group.members],
                 needs={key: ids[key] for key in group.needs},
                 key=group.key,
@@ -253,6 +259,26 @@ class Save:
             done += group.logical_bytes
             tools.progress(group.key, done)
         return ids
+
+
+def _that_can_be_frozen(
+    groups: tuple[EncodedGroup, ...], tools: Tools
+) -> tuple[tuple[EncodedGroup, ...], dict[str, str]]:
+    """Leave out what lies in mapped memory and is more than can be copied; the rest need not suffer."""
+    room = tools.copy_limit_bytes
+    fitting, too_large = [], {}
+    for group in groups:
+        unfrozen = sum(tools.unfrozen_bytes(part.memory) for part in group.parts)
+        if unfrozen <= room:
+            room -= unfrozen
+            fitting.append(group)
+            continue
+        for member in group.members:
+            too_large[member.name] = (
+                f"{size(unfrozen)} of it are mapped from a file or shared by processes, and no more than "
+                f"{size(tools.copy_limit_bytes)} can be copied at once: np.array({member.name}) is kept"
+            )
+    return tuple(fitting), too_large
 
 
 def _look_at(part: Part, *, seed: int, known: Mapping[bytes, bytes], tools: Tools) -> Iterator[Piece]:

@@ -276,3 +276,12 @@ def test_a_magic_that_times_a_loop_does_not_stop_the_guard(kernel):
         "while time.monotonic() < end:\n    x += 1\n    y = x"
     )
     assert "statement" in one.run("print({p.consistency for p in keepstate.snapshots()})").text
+
+
+def test_a_session_that_was_started_outside_any_cell_saves_between_cells(kernel):
+    """A start-up file is no cell: nothing stays open that keeps the next cells from being outermost."""
+    one = kernel(None)
+    one.run_silently(START)
+    one.run("x = 1; keepstate.track('x')")
+    one.settle()
+    assert one.run("print({p.consistency for p in keepstate.snapshots()})").text == "{'cell'}\n"

@@ -297,3 +297,56 @@ def test_the_users_random_numbers_are_those_they_would_have_been(script):
         start="",
     ).stdout
     assert out.endswith("True\n")
+
+
+def test_a_damaged_random_state_costs_the_random_state_alone(script, tmp_path):
+    """The names come back, and the report says that the random numbers do not go on."""
+    script(
+        "import random; x = [1]; keepstate.track(x); keepstate.snapshot()\n"
+        "random.random(); keepstate.snapshot()"
+    )
+    newest = max(tmp_path.rglob("*.pack"), key=lambda pack: pack.stat().st_mtime_ns)
+    newest.unlink()  # it holds what the second snapshot added: the random state
+    out = script("print(x); r = keepstate.restore(); print(r.restored, 'andom' in str(r))").stdout
+    assert "andom" in out.partition("[1]")[0]
+    assert out.endswith("('x',) True\n")
+
+
+def test_keeping_the_last_ones_of_a_notebook_leaves_other_notebooks_alone(script):
+    """keep_last is about this notebook, not about the project."""
+    begin = "import keepstate\nkeepstate.start(store='store', interval=3600, notebook={!r}{})\n"
+    change = "for i in range(3):\n    x = [i]; keepstate.track('x'); keepstate.snapshot()\n"
+    script(change, start=begin.format("a", ""))
+    assert script(
+        change + "print(len(keepstate.snapshots()))", start=begin.format("b", ", keep_last=1")
+    ).stdout.endswith("1\n")
+    assert script("print(len(keepstate.snapshots()))", start=begin.format("a", "")).stdout.endswith("3\n")
+
+
+def test_a_mapped_file_that_is_too_large_to_copy_costs_itself_alone(script):
+    """A fork does not freeze it and it cannot be copied at once: it is skipped by name, the rest is kept."""
+    out = script(
+        """
+        import numpy as np
+        x, m = [1], np.memmap("data", dtype="u1", mode="w+", shape=(600 << 20,))
+        keepstate.track(x, m)
+        k = keepstate.snapshot()
+        print(k.names, k.skipped["m"], keepstate.status().error)
+        """
+    ).stdout
+    assert "('x',)" in out
+    assert "mapped" in out
+    assert out.endswith("None\n")
+
+
+def test_the_last_good_generation_of_what_was_not_kept_is_offered(script):
+    """A name that could not be kept the last time says how to get its older value."""
+    script(
+        """
+        import socket
+        x, y = [1], 2; keepstate.track('x', 'y'); keepstate.snapshot()
+        x = socket.socket(); keepstate.snapshot(); x.close()
+        """
+    )
+    out = script("print(y); exec(s.restored.failed['x'].rpartition(': ')[2]); print(x)").stdout
+    assert out.endswith("2\n[1]\n")

@@ -4,10 +4,12 @@ import importlib
 import sys
 import threading
 
+import msgspec
 import numpy as np
 import pytest
 from standing_still import Saver
 
+from keepstate._model.manifest import Entry, GroupRecord, MemberRecord
 from keepstate._repository import Repository
 from keepstate._snapshot import Loader, older_generation, restore_names
 
@@ -136,3 +138,18 @@ def test_a_missing_library_leaves_the_name_waiting(repository, tmp_path, monkeyp
     outcome, _ = load(repository, manifest)
     assert outcome.waiting == {"thing": "rare_library"}
     assert outcome.restored == {"x": 1}
+
+
+def test_a_codec_of_a_later_version_costs_its_names_alone(repository):
+    """What this version cannot decode is said to be so, and is not tried."""
+    with repository.writer("me") as writer:
+        member = MemberRecord("a", "variable", "list", True)
+        record = GroupRecord("later", [member], {}, "a", writer.put_bytes(b"?"), [])
+        names = {"a": Entry(writer.put_record(record), "list", 1)}
+        good = Saver(repository).save({"b": [1]}).commit.manifest
+        manifest = msgspec.structs.replace(good, names={**names, **good.names}, sequence=2)
+        writer.commit(lambda _: manifest)
+    repository.refresh()
+    outcome, _ = load(repository, manifest)
+    assert outcome.restored == {"b": [1]}
+    assert "later" in outcome.failed["a"]

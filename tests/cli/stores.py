@@ -1,7 +1,8 @@
 """Stores for the tests of the command line: real objects saved through the repository, without a kernel."""
 
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
+
+from standing_still import StandStill
 
 from keepstate._model.kernel import Cell
 from keepstate._repository import Repository
@@ -13,17 +14,6 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 def snapshot_id(number):
     """Ids that begin differently: 01…, 02…"""
     return f"{number:02x}" + "ab" * 9
-
-
-def _tools():
-    return SimpleNamespace(
-        copy=None,
-        release=None,
-        claim=None,
-        substitute=lambda memory: memory,
-        progress=lambda name, done: None,
-        stall_seconds=lambda: 0.001,
-    )
 
 
 def save(path, values, *, number=1, namespace=None, cells=(), **more):
@@ -54,7 +44,7 @@ def save(path, values, *, number=1, namespace=None, cells=(), **more):
         known={},
         seed=7,
     )
-    tools = _tools()
+    tools = StandStill()
     work.prepare(tools)
     work.write(tools)
     return repository.manifest(occasion.id)

@@ -13,6 +13,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
+class Flag(Protocol):
+    """What can be waited for: ``threading.Event``, or a :class:`~keepstate._base.word.Word`."""
+
+    def is_set(self) -> bool:
+        """Whether it has come."""
+        ...
+
+    def wait(self, seconds: float, /) -> bool:
+        """Wait at most *seconds* for it; return whether it has come."""
+        ...
+
+
 class Clock(Protocol):
     """A source of time: the machine's, or one that a test moves."""
 
@@ -24,7 +36,7 @@ class Clock(Protocol):
         """The wall clock, aware, in UTC; may jump either way."""
         ...
 
-    def wait(self, event: threading.Event, seconds: float) -> bool:
+    def wait(self, event: Flag, seconds: float) -> bool:
         """Wait at most *seconds* for *event*; return whether it is set."""
         ...
 
@@ -40,7 +52,7 @@ class SystemClock:
         """The wall clock, aware, in UTC."""
         return datetime.now(UTC)  # noqa: TID251 - this is the one place
 
-    def wait(self, event: threading.Event, seconds: float) -> bool:
+    def wait(self, event: Flag, seconds: float) -> bool:
         """Block the calling thread only."""
         return event.wait(seconds)
 
@@ -68,7 +80,7 @@ class ManualClock:
         """The date this clock was set to, plus what it moved."""
         return self.now + timedelta(seconds=self.seconds)
 
-    def wait(self, event: threading.Event, seconds: float) -> bool:
+    def wait(self, event: Flag, seconds: float) -> bool:
         """Wait until this clock has moved *seconds*, or *event* is set (looked at when it moves)."""
         until = self.seconds + seconds
         with self._moved:

@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
+from keepstate._base.word import Word
 from keepstate._capture import interrupts
 from keepstate._capture.direct_call import calls_directly
 from keepstate._capture.source_map import source_map
@@ -199,7 +200,7 @@ class SafePoints:
         return frames
 
     def _wait_for_end(self, visit: _Visit) -> None:
-        # It has begun and takes milliseconds. Two interrupts at once could lose the word that it is over.
+        # It has begun and takes milliseconds. An interrupt could still come before the word that it is over.
         while not visit.done.wait(1.0):
             frame = sys._current_frames().get(self._thread)
             while frame is not None and frame.f_code is not _Visit.run.__code__:
@@ -219,7 +220,7 @@ class _Visit:
     """One request: whoever claims it first decides what becomes of it."""
 
     def __init__(self, points: SafePoints, callback: Callable[[Where], None]) -> None:
-        self.done = threading.Event()
+        self.done = Word()
         self._points = points
         self._callback = callback
         self._token = [None]
@@ -258,9 +259,8 @@ class _Visit:
                     self._callback(where)
                 except Exception as error:  # noqa: BLE001 - ours, and none of the user's cell
                     self._points.trouble = error
-                self.done.set()
         finally:
-            self.done.set()
+            self.done.say()
 
 
 def _stop(visit: _Visit, thread: int) -> Stop:

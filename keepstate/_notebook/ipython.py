@@ -50,9 +50,9 @@ class IPythonKernel:
         self._listener: Listener | None = None
         self._threads = Threads()
         self._tasks_before = len(self._tasks())
-        # One entry for each cell under way, by thread: with subshells, or a cell that runs another.
+        # One entry for each cell under way, by thread: with subshells, or a cell that runs another. No lock,
+        # which an interrupt could leave held: a step is one call of C, and a thread takes off only its own.
         self._open: list[tuple[int, Cell]] = []
-        self._lock = threading.Lock()
 
     @property
     def namespace(self) -> dict[str, object]:
@@ -69,8 +69,7 @@ class IPythonKernel:
     @property
     def running(self) -> Cell | None:
         """The outermost cell that runs."""
-        with self._lock:
-            return self._open[0][1] if self._open else None
+        return next((cell for _, cell in tuple(self._open)), None)
 
     def when_idle(self, callback: Callable[[], None]) -> bool:
         """Queue *callback* on the kernel's loop, which turns between cells; a terminal has none."""
@@ -103,8 +102,7 @@ class IPythonKernel:
         self._listener = listener
         if _in_cell():
             executing = getattr(self._shell, "execution_count", None)
-            with self._lock:
-                self._open.append((threading.get_ident(), Cell(executing, self._current_source())))
+            self._open.append((threading.get_ident(), Cell(executing, self._current_source())))
         self._shell.events.register("pre_run_cell", self._before)
         self._shell.events.register("post_run_cell", self._after)
 
@@ -123,8 +121,7 @@ class IPythonKernel:
         try:
             source = str(getattr(info, "raw_cell", "") or "")
             cell = Cell(getattr(self._shell, "execution_count", None), source)
-            with self._lock:
-                self._open.append((threading.get_ident(), cell))
+            self._open.append((threading.get_ident(), cell))
             if self._listener is not None:
                 self._listener.before_cell(lambda: self._reads(source))
         except Exception as error:  # noqa: BLE001 - see the module's docstring
@@ -141,11 +138,11 @@ class IPythonKernel:
     def _close(self) -> Cell | None:
         """Take the innermost cell of this thread off the list."""
         own = threading.get_ident()
-        with self._lock:
-            for index in range(len(self._open) - 1, -1, -1):
-                if self._open[index][0] == own:
-                    return self._open.pop(index)[1]
-        return None
+        innermost = next((entry for entry in reversed(tuple(self._open)) if entry[0] == own), None)
+        if innermost is None:
+            return None
+        self._open.remove(innermost)
+        return innermost[1]
 
     def _reads(self, source: str) -> frozenset[str] | None:
         try:

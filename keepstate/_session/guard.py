@@ -5,6 +5,9 @@ A save has four phases. *Obtaining*: this thread waits for a moment at which the
 thread writes. Then it is idle again. Only the change into *taking* is contended (a cell hook, the idle
 loop, a safe point, an explicit call and the deadline may all come at once), and it is made under one lock.
 
+On the main thread, every use of that lock, and all from winning the turn to giving it back, runs with the
+user's signals put off: an interrupt in between would leave the lock held, or the turn taken, for good.
+
 This module knows threads and moments, not what a picture is.
 """
 
@@ -13,6 +16,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
+
+from keepstate._base.word import Word
+from keepstate._capture import interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +42,7 @@ class Request:
     note: str = ""
     patience_seconds: float | None = None
     """How long to wait for a safe point; ``None``: as long as the guard always does."""
-    done: threading.Event = field(default_factory=threading.Event)
+    done: Word = field(default_factory=Word)
     snapshot: Snapshot | None = None
     error: BaseException | None = None
     _absorbed: list[Request] = field(default_factory=list)
@@ -55,7 +61,7 @@ class Request:
         for other in self._absorbed:
             other.snapshot, other.error = self.snapshot, self.error
             other.settle()
-        self.done.set()
+        self.done.say()
 
 
 class TakeAgain(Exception):  # noqa: N818 - not an error: the picture lacks something that is known only now
@@ -123,7 +129,7 @@ class Guard:
 
     def request(self, reason: Reason, note: str = "", *, patience_seconds: float | None = None) -> Request:
         """Ask for a snapshot at the next good moment; joins a request that is already waiting."""
-        with self._changed:
+        with interrupts.deferred(), self._changed:
             return self._enqueue(Request(reason, self._new_id(), note, patience_seconds))
 
     def take_here(
@@ -140,15 +146,19 @@ class Guard:
         While another save is being finished the wish is queued instead, or, with *wait_for_turn*, the
         caller waits until that one is done. A request that still waits for its moment is served by this one.
         """
-        with self._changed:
-            while wait_for_turn and self._phase in ("taking", "finishing"):
-                self._changed.wait(SLICE_SECONDS)  # in slices, so that an interrupt is seen
-            request = self._enqueue(Request(reason, self._new_id(), note))
-            if self._phase in ("taking", "finishing"):
+        while True:
+            with interrupts.deferred():
+                with self._changed:
+                    busy = self._current if self._phase in ("taking", "finishing") else None
+                    if busy is None or not wait_for_turn:
+                        request = self._enqueue(Request(reason, self._new_id(), note))
+                    if busy is None:
+                        self._begin(request)
+                if busy is None:
+                    self._take(request, level, where)
+            if busy is None or not wait_for_turn:
                 return request
-            self._begin(request)
-        self._take(request, level, where)
-        return request
+            busy.done.wait(SLICE_SECONDS)  # in slices, so that an interrupt is seen
 
     def wait(self, request: Request, seconds: float | None = None) -> bool:
         """Wait until *request* is served; return whether it was."""
@@ -159,15 +169,9 @@ class Guard:
             return True
         return request.done.wait(seconds)
 
-    @property
-    def resting(self) -> bool:
-        """Whether nothing is being saved and nothing waits."""
-        with self._changed:
-            return self._phase == "idle" and self._next is None
-
     def close(self) -> None:
         """End the thread once the save in progress is finished; waiting requests are dropped."""
-        with self._changed:
+        with interrupts.deferred(), self._changed:
             self._closing = True
             waiting, self._next = self._next, None
             self._changed.notify_all()
@@ -202,8 +206,9 @@ class Guard:
             return True
 
     def _take_if_first(self, request: Request, level: Consistency, where: Where | None = None) -> None:
-        if self._claim(request):
-            self._take(request, level, where)
+        with interrupts.deferred():
+            if self._claim(request):
+                self._take(request, level, where)
 
     def _take(self, request: Request, level: Consistency, where: Where | None) -> None:
         picture: Picture | None = None

@@ -350,3 +350,36 @@ def test_the_last_good_generation_of_what_was_not_kept_is_offered(script):
     )
     out = script("print(y); exec(s.restored.failed['x'].rpartition(': ')[2]); print(x)").stdout
     assert out.endswith("2\n[1]\n")
+
+
+def test_interrupts_beside_saves_are_the_users_and_leave_the_guard_at_work(script):
+    """Each Ctrl-C is one KeyboardInterrupt, wherever in our code it falls; afterwards saving works."""
+    out = script(
+        """
+        import os, signal, threading, time
+        x = [0]; keepstate.track(x)
+        sent = caught = 0
+        inside = -1
+        def storm():
+            global sent
+            for number in range(150):
+                while inside < number:
+                    time.sleep(0.0002)
+                time.sleep(0.0007 * (number % 40))
+                sent += 1
+                os.kill(os.getpid(), signal.SIGINT)
+        thread = threading.Thread(target=storm); thread.start()
+        while caught < 150:
+            try:
+                inside = caught
+                while True:
+                    x[0] += 1
+                    keepstate.snapshot(wait=x[0] % 3 == 0)
+            except KeyboardInterrupt:
+                caught += 1
+        thread.join()
+        x[0] = "after"
+        print(sent, caught, keepstate.snapshot().names, keepstate.load("x"), keepstate.status().error)
+        """
+    ).stdout
+    assert out.endswith("150 150 ('x',) ['after'] None\n")

@@ -1,8 +1,8 @@
 """A word from one thread to another that no interrupt can leave half said.
 
 ``threading.Event`` and ``Condition`` are written in Python. An interrupt of the main thread that comes when
-they have taken a lock, and not yet entered the block that gives it back, leaves it held, and whoever waits waits
-for ever (seen once in 48,000 interrupts). Here both sides are one call of C, in which no handler runs.
+they have taken a lock, and not yet entered the block that gives it back, leaves it held, and whoever waits
+waits for ever (seen once in 48,000 interrupts). Here both sides are one call of C, in which no handler runs.
 """
 
 from __future__ import annotations

@@ -25,6 +25,25 @@ class Flag(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """A moment by both clocks, because each of them can be wrong alone.
+
+    The monotonic clock stands still while a machine is suspended; the wall clock may be set.
+    """
+
+    monotonic: float
+    wall: datetime
+
+    def seconds_until(self, later: Instant) -> float:
+        """Seconds from here to *later*, 0 or more: by the clock that says more.
+
+        Whoever measures a time limit by it is early if a clock was set forward, and never late.
+        """
+        wall = (later.wall - self.wall).total_seconds()
+        return max(later.monotonic - self.monotonic, wall, 0.0)
+
+
 class Clock(Protocol):
     """A source of time: the machine's, or one that a test moves."""
 
@@ -96,3 +115,8 @@ class ManualClock:
 
 
 SYSTEM_CLOCK: Clock = SystemClock()
+
+
+def instant(clock: Clock) -> Instant:
+    """Read both clocks."""
+    return Instant(clock.monotonic(), clock.utc_now())

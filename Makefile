@@ -6,7 +6,7 @@ PIP    := -m pip install --quiet --disable-pip-version-check
 # Interpreters of other minor versions, where the machine has them: capture works differently on them.
 OTHERS := $(foreach v,3.12 3.13,$(firstword $(wildcard $(HOME)/.pyenv/versions/$(v)*/bin/python) $(shell command -v python$(v) 2>/dev/null)))
 
-.PHONY: help demo test test-colab test-others check bench torture clean
+.PHONY: help demo test test-colab test-others check bench torture wheelhouse clean
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -37,8 +37,11 @@ bench: .venv-bench/.installed  ## Measure, and write docs/benchmarks.md
 torture: $(VENV)/.installed  ## Long fault campaigns: kills at random instants, each followed by a proof
 	$(BIN)/python -m pytest -m torture --timeout 3600
 
+wheelhouse: $(VENV)/.installed  ## Collect wheels for Kaggle without internet (OWNER=your Kaggle name)
+	$(BIN)/python scripts/wheelhouse.py $(if $(OWNER),--owner $(OWNER))
+
 clean:  ## Remove everything that was made here
-	rm -rf .venv* build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv* build dist wheelhouse .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 .venv/.installed: pyproject.toml
 	$(PYTHON) -m venv $(@D)

@@ -1,0 +1,34 @@
+"""Installing keepstate on a host changes nothing of what the host's image has."""
+
+from pathlib import Path
+
+import pytest
+
+IMAGES = Path(__file__).resolve().parents[1] / "data" / "images"
+
+ADDED = {
+    "colab-2025-07": {"apscheduler", "blake3", "msgspec", "watchdog"},
+    "colab-2026-07": {"apscheduler", "blake3", "msgspec"},
+    "colab-2026-07-tpu": {"apscheduler", "blake3", "blosc2", "msgspec", "watchdog"},
+    "colab-2026-08": {"apscheduler", "blake3", "msgspec"},
+    "colab-2026-08-gpu": {"apscheduler", "blake3", "msgspec"},
+    "colab-2026-08-tpu": {"apscheduler", "blake3", "blosc2", "msgspec", "watchdog"},
+    "kaggle-2026-06": {"apscheduler", "msgspec"},
+}
+"""Image → what keepstate asks for and the image lacks; what those ask for in turn changes with releases."""
+
+
+@pytest.mark.parametrize("path", sorted(IMAGES.glob("*.txt")), ids=lambda path: path.stem)
+def test_installing_changes_nothing_of_an_image(path, script, wheel, install_into):
+    """Pip adds what the image lacks, and neither upgrades nor downgrades what it has."""
+    image = script.read_image(path)
+    would = install_into(image, wheel)
+    assert would.names & image.versions.keys() == set()
+    assert would.direct == ADDED[path.stem]
+
+
+def test_a_floor_above_an_image_is_noticed(script, wheel, install_into):
+    """An image whose version is below keepstate's floor has that package in pip's plan."""
+    image = script.read_image(IMAGES / "kaggle-2026-06.txt")
+    image.versions["psutil"] = "5.9.4"
+    assert install_into(image, wheel).names & image.versions.keys() == {"psutil"}

@@ -65,20 +65,18 @@ def start(
         FormatError: A newer version has written it.
     """
     global _session, _arguments
-    asked = {
+    given: dict[str, object] = {
         "project": project,
         "store": None if store is None else os.fspath(store),
         "member": member,
         "notebook": notebook,
-        "track": track
-        if isinstance(track, str)
-        else tuple(t if isinstance(t, str) else id(t) for t in track),
+        "track": track if isinstance(track, str) else tuple(track),
         "restore": restore,
         "interval": interval,
-        "limits": dict(limits or {}),
-        "namespace": None if namespace is None else id(namespace),
+        "limits": limits,
         **policy,
     }
+    asked = {**given, "track": _comparable(given["track"]), "namespace": id(namespace)}
     if _session is not None and _session.active:
         if asked != _arguments:
             different = ", ".join(
@@ -89,58 +87,33 @@ def start(
                 "or start() with the same ones"
             )
         return _session
-    session = _begin(
-        project=project,
-        store=store,
-        member=member,
-        notebook=notebook,
-        track=track,
-        restore=restore,
-        interval=interval,
-        limits=limits,
-        namespace=namespace,
-        policy=policy,
-    )
-    _session, _arguments = session, asked
-    return session
+    _session, _arguments = _begin(given, namespace), asked
+    return _session
 
 
-def _begin(
-    *,
-    project: str | None,
-    store: str | os.PathLike[str] | None,
-    member: str | None,
-    notebook: str | None,
-    track: str | Iterable[object],
-    restore: str,
-    interval: float,
-    limits: Mapping[str, float | None] | None,
-    namespace: dict[str, object] | None,
-    policy: Mapping[str, object],
-) -> Session:
+def _comparable(track: object) -> object:
+    """Tell objects by identity: two frames cannot be compared for one answer."""
+    return tuple(t if isinstance(t, str) else id(t) for t in track) if isinstance(track, tuple) else track
+
+
+def _begin(given: dict[str, object], namespace: dict[str, object] | None) -> Session:
     _load()
-    from keepstate._hosts import detect_host
     from keepstate._notebook import IPythonKernel
     from keepstate._repository import Repository
     from keepstate._session.identity import identify, is_shared
-    from keepstate._session.options import read_options
     from keepstate._session.session import Session
+    from keepstate._session.surroundings import look_around
 
-    options = read_options(
-        project=project,
-        store=store,
-        member=member,
-        notebook=notebook,
-        restore=restore,
-        interval=interval,
-        limits=limits,
-        policy=policy,
-    )
-    things = [track] if isinstance(track, str) else list(track)
     kernel = _kernel(namespace)
-    host = detect_host(os.environ, kernel.namespace)
+    around = look_around(kernel.namespace)
+    options, host = around.options(given), around.host
+    things = around.tracked(given)
     identity = identify(
-        project=project, member=member, notebook=notebook, host=host, shared=is_shared(options.store)
+        project=options.project,
+        member=options.member,
+        notebook=options.notebook,
+        host=host,
+        shared=is_shared(options.store),
     )
     repository = Repository.open(options.store, create=True)
     session = Session(kernel=kernel, host=host, identity=identity, options=options, repository=repository)
@@ -153,6 +126,8 @@ def _begin(
     atexit.register(session.stop, reason="exit")
     session.on_stop(lambda: atexit.unregister(session.stop))
     kernel.say(f"keepstate guards {identity} in {options.store}")
+    if around.settings.path is not None:
+        kernel.say(f"keepstate: settings of {around.settings.path}")
     if session.restored is not None:
         kernel.say(str(session.restored))
     return session

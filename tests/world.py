@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from keepstate._base.clock import ManualClock, instant
 from keepstate._session.agenda import Agenda, Scene
 from keepstate._session.budget import Cost
-from keepstate._session.limits import Limits
+
+if TYPE_CHECKING:
+    from keepstate._session.limits import Limits
 
 
 @dataclass
@@ -121,8 +125,6 @@ class World:
 
     def jump(self, seconds: float) -> None:
         """Set the wall clock."""
-        from datetime import timedelta
-
         self.clock.now += timedelta(seconds=seconds)
 
     def deadline_in(self) -> float | None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+_ADVICE = {
+    errno.EROFS: "it can only be read: choose another store, or mount it for writing",
+    errno.EACCES: "this user may not write or read it: change its permissions, or choose another store",
+    errno.EPERM: "this user may not change it: change its permissions, or choose another store",
+    errno.ENOENT: "it is gone, or the folder that it was in is: the next save begins anew there",
+    errno.ENOTCONN: "the drive behind it is no longer connected: mount it again",
+    errno.ESTALE: "the drive behind it has lost it: mount it again",
+    errno.EIO: "the drive behind it does not answer as it should: look at its state, or choose another store",
+}
+"""What a person can do about it."""
+
 
 @dataclass(frozen=True, slots=True)
 class DirectoryEntry:
@@ -37,6 +49,15 @@ class DirectoryEntry:
     """Length of a file; of no meaning for a directory."""
     modified: float
     """Seconds since 1970 by the clock of the file system."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """How much room a file system has."""
+
+    free_bytes: int
+    """What this user may still take."""
+    total_bytes: int
 
 
 class Disk:
@@ -109,6 +130,14 @@ class Disk:
         finally:
             os.close(descriptor)
         return b"".join(pieces)
+
+    def space(self, path: Path) -> Space | None:
+        """Ask for the room of the file system that *path* is in; ``None`` where it cannot be told."""
+        try:
+            found = shutil.disk_usage(path)
+        except OSError:
+            return None  # some mounted folders do not say
+        return Space(found.free, found.total) if found.total > 0 else None
 
 
 SYSTEM_DISK = Disk()
@@ -189,4 +218,6 @@ def translate(error: OSError, path: Path) -> StoreError:
         return StoreFullError(
             error.errno, f"no space left for {path.name}: free some space or choose another store", str(path)
         )
-    return StoreError(error.errno, f"the store failed at {path.name}: {error.strerror or error}", str(path))
+    advice = _ADVICE.get(error.errno or 0)
+    said = f"{error.strerror or error}" + (f" ({advice})" if advice else "")
+    return StoreError(error.errno, f"the store failed at {path.name}: {said}", str(path))

@@ -16,6 +16,7 @@ from keepstate._capture.failures import (
     NotNow,
     TooLarge,
 )
+from keepstate._capture.memory import Room, read_room
 from keepstate._capture.safe_point import SafePoints, is_safe, place_of_caller
 from keepstate._capture.work import Taken, Tools, Work
 
@@ -28,6 +29,7 @@ __all__ = [
     "MemoryShort",
     "NeedsCopy",
     "NotNow",
+    "Room",
     "SafePoints",
     "Taken",
     "TooLarge",
@@ -38,4 +40,5 @@ __all__ = [
     "place_of_caller",
     "random_states",
     "read_conditions",
+    "read_room",
 ]

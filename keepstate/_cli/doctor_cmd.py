@@ -14,7 +14,7 @@ from keepstate._cli.arguments import (  # noqa: TC001 - typer reads them
     StoreOption,
 )
 from keepstate._cli.columns import columns, facts
-from keepstate._cli.findings import Findings, HostFound, IdentityFound, find_out
+from keepstate._cli.findings import Findings, HostFound, IdentityFound, LimitFound, find_out
 from keepstate._cli.scope import Scope
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _text(found: Findings) -> list[str | Table]:
                 ("python", found.python),
                 ("", found.executable),
                 ("platform", found.platform),
-                ("host", _host(found.host)),
+                *_host(found.host),
                 ("start() here", _identity(found.identity)),
                 *_place(found.store),
                 *_capture(found),
@@ -63,12 +63,29 @@ def _text(found: Findings) -> list[str | Table]:
     return blocks
 
 
-def _host(host: HostFound) -> str:
+def _host(host: HostFound) -> list[tuple[str, str]]:
     if host.trouble is not None:
-        return host.trouble
-    if not host.told_by:
-        return f"{host.name}, because no variable of a known host is set"
-    return f"{host.name}, told by {', '.join(host.told_by)}"
+        return [("host", host.trouble)]
+    key = f"{host.name}/{host.variant}" if host.variant else str(host.name)
+    told_by = ", ".join(host.told_by)
+    return [
+        (
+            "host",
+            f"{key}, told by {told_by}" if told_by else f"{key}, because no mark of another host is here",
+        ),
+        ("", host.title),
+        ("idle limit", _limit(host.idle)),
+        ("activity", host.activity),
+        ("lifetime", _limit(host.lifetime)),
+        ("persists", host.persists),
+        ("settings", host.settings or "no keepstate.toml, and no [tool.keepstate] in a pyproject.toml"),
+    ]
+
+
+def _limit(limit: LimitFound | None) -> str:
+    if limit is None:
+        return "none known"
+    return f"{table.duration(limit.seconds)} ({limit.certainty}: {limit.source})"
 
 
 def _identity(identity: IdentityFound) -> str:

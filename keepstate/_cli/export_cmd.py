@@ -1,4 +1,4 @@
-"""``keepstate export``: one kept value as an ordinary file."""
+"""``keepstate export``: one kept value as an ordinary file, or the files of a watched folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ import typer
 
 from keepstate._base import table
 from keepstate._base.disk import SYSTEM_DISK, write_durably
-from keepstate._cli.answer import Answer
+from keepstate._cli.answer import FAILED, FINE, Answer
 from keepstate._cli.arguments import MemberOption, NotebookOption, ProjectOption, StoreOption  # noqa: TC001 - typer reads them
 from keepstate._cli.file_formats import check_suffix, encode_file
 from keepstate._cli.scope import Scope, one_notebook, one_snapshot
+from keepstate._files import restore_folder
+from keepstate._model.folders import is_folder_name
 from keepstate._snapshot import Loader, best_of
 from keepstate.errors import InvalidInputError, NotFoundError, StoreError
 
@@ -25,13 +27,21 @@ if TYPE_CHECKING:
 
 
 def export(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the variable.", show_default=False)],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Name of the variable; a watched folder ends with a slash.",
+            show_default=False,
+        ),
+    ],
     to: Annotated[
         str,
         typer.Option(
             "--to",
             metavar="FILE",
-            help="File to write; its suffix says how: .npy .csv .parquet .json .txt .pkl",
+            help="File to write; its suffix says how: .npy .csv .parquet .json .txt .pkl. "
+            "For a watched folder: the folder to write its files to.",
             show_default=False,
         ),
     ],
@@ -39,20 +49,24 @@ def export(
         str | None,
         typer.Option("--at", metavar="ID", help="Snapshot, or a beginning of its id; else the newest."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files that are there; of a folder, only older ones.")
+    ] = False,
     store: StoreOption = None,
     project: ProjectOption = None,
     member: MemberOption = None,
     notebook: NotebookOption = None,
 ) -> Answer:
-    """Write one kept value to a file.
+    """Write one kept value to a file, or the files of a watched folder to a folder.
 
     Only for your own store: decoding a value runs the code of the kept objects.
     """
     target = Path(to).expanduser().resolve()
+    scope = Scope(store, project, member, notebook)
+    if is_folder_name(name):
+        return _export_folder(scope, name, target, at, force=force)
     suffix = check_suffix(target.suffix)
     _check_target(target, force=force)
-    scope = Scope(store, project, member, notebook)
     repository = scope.open()
     manifest = _choose(scope, repository, at)
     _must_have(manifest, name)
@@ -68,6 +82,38 @@ def export(
     return Answer(
         document={"name": name, "type": kind, "snapshot": manifest.id, "file": str(target), "nbytes": nbytes},
         text=(f"{name} ({kind}) of snapshot {manifest.id}: {table.size(nbytes)} in", str(target)),
+    )
+
+
+def _export_folder(scope: Scope, name: str, target: Path, at: str | None, *, force: bool) -> Answer:
+    """Write the files that *target* lacks; runs nobody's code."""
+    if target.exists() and not target.is_dir():
+        raise InvalidInputError(f"{target} is a file, and {name} is a folder: name a folder")
+    if not target.parent.is_dir():
+        raise InvalidInputError(f"there is no folder {target.parent}: make it first")
+    repository = scope.open()
+    manifest = _choose(scope, repository, at)
+    _must_have(manifest, name)
+    report = restore_folder(repository, manifest.names[name], target, member=manifest.member, overwrite=force)
+    left = [f"{path}: left alone, {what}" for path, what in report.left_alone.items()]
+    return Answer(
+        document={
+            "name": name,
+            "type": "folder",
+            "snapshot": manifest.id,
+            "file": str(target),
+            "nbytes": report.nbytes,
+            "restored": list(report.restored),
+            "left_alone": dict(report.left_alone),
+            "failed": dict(report.failed),
+        },
+        text=(
+            f"{name} of snapshot {manifest.id}: {len(report.restored)} files, {table.size(report.nbytes)} in",
+            str(target),
+            *left,
+        ),
+        remarks=tuple(f"{path} was not written: {why}" for path, why in report.failed.items()),
+        exit_code=FAILED if report.failed else FINE,
     )
 
 

@@ -6,7 +6,6 @@ Only looks: it imports no library to learn its version, writes nothing, and lets
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import sys
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ from typing import TYPE_CHECKING
 from keepstate import __version__
 from keepstate._capture import choose, read_conditions
 from keepstate._cli.place import Place, look_at
-from keepstate._hosts import detect_host
 from keepstate._session.identity import identify
+from keepstate._session.limits import settle_limits
+from keepstate._session.surroundings import look_around
 from keepstate.errors import IdentityError, InvalidInputError, KeepstateError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from keepstate._cli.scope import Scope
+    from keepstate._hosts import Idle, Lifetime
     from keepstate._model.snapshot import Consistency
     from keepstate._repository import Repository
 
@@ -34,13 +33,32 @@ _LIBRARIES = (
 
 
 @dataclass(frozen=True, slots=True)
+class LimitFound:
+    """After how long the host takes the machine, and how sure that is."""
+
+    seconds: float
+    certainty: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostFound:
-    """Which host this is."""
+    """Which host this is, and what is known of it."""
 
     name: str | None
     told_by: list[str]
-    """Environment variables that tell it; none for a plain machine."""
+    """The marks that tell it; none for a plain machine."""
     trouble: str | None = None
+    variant: str = ""
+    title: str = ""
+    idle: LimitFound | None = None
+    """``None``: no such limit is known."""
+    activity: str = ""
+    """What the host takes for activity."""
+    lifetime: LimitFound | None = None
+    persists: str = ""
+    settings: str | None = None
+    """The file whose settings hold here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +118,7 @@ def find_out(scope: Scope) -> Findings:
         python=platform.python_version(),
         executable=sys.executable,
         platform=platform.platform(),
-        host=_host(os.environ),
+        host=_host(),
         identity=_identity(scope, shared=place.shared),
         store=place,
         leases=[] if repository is None else _leases(repository, scope.member),
@@ -109,38 +127,40 @@ def find_out(scope: Scope) -> Findings:
     )
 
 
-def _host(environment: Mapping[str, str]) -> HostFound:
+def _host() -> HostFound:
     try:
-        name = detect_host(environment, {}).name
+        around = look_around({})
+        options = around.options({"store": "."})
     except InvalidInputError as error:
-        return HostFound(None, ["KEEPSTATE_HOST"], str(error))
-    return HostFound(name, _told_by(environment, name))
-
-
-def _told_by(environment: Mapping[str, str], name: str) -> list[str]:
-    """Find the variables that decide: each alone says the same, or without it another host is told."""
-    if detect_host({}, {}).name == name:
-        return []
-    alone = [each for each in environment if _name({each: environment[each]}) == name]
-    return sorted(
-        alone
-        or [
-            each for each in environment if _name({k: v for k, v in environment.items() if k != each}) != name
-        ]
+        return HostFound(None, [], str(error))
+    profile, limits = around.host.profile, settle_limits(around.host.profile, options.limits)
+    return HostFound(
+        name=profile.name,
+        told_by=list(around.host.told_by),
+        variant=profile.variant,
+        title=profile.title,
+        idle=_limit(limits.idle),
+        activity=limits.counts,
+        lifetime=_limit(limits.lifetime),
+        persists=profile.persists,
+        settings=None if around.settings.path is None else str(around.settings.path),
     )
 
 
-def _name(environment: Mapping[str, str]) -> str:
-    return detect_host(environment, {}).name
+def _limit(limit: Idle | Lifetime | None) -> LimitFound | None:
+    return None if limit is None else LimitFound(limit.seconds, limit.certainty, limit.source)
 
 
 def _identity(scope: Scope, *, shared: bool) -> IdentityFound:
     try:
+        around = look_around({})
+        given = {"project": scope.project, "member": scope.member, "notebook": scope.notebook, "store": "."}
+        options = around.options(given)
         found = identify(
-            project=scope.project,
-            member=scope.member,
-            notebook=scope.notebook,
-            host=detect_host(os.environ, {}),
+            project=options.project,
+            member=options.member,
+            notebook=options.notebook,
+            host=around.host,
             shared=shared,
         )
     except (IdentityError, InvalidInputError) as error:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keepstate._base import table
+from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._cli.answer import Answer
 from keepstate._cli.arguments import MemberOption, NotebookOption, ProjectOption, StoreOption  # noqa: TC001 - typer reads them
 from keepstate._cli.columns import columns, listing
 from keepstate._cli.documents import damage_remarks, snapshot_document
 from keepstate._cli.scope import Scope
+from keepstate._repository import kept_with_reasons
 from keepstate._snapshot import snapshot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from rich.table import Table
 
@@ -33,15 +35,20 @@ def log(
     scope = Scope(store, project, member, notebook)
     repository = scope.open()
     manifests = scope.manifests(repository)
+    # By all of the member's: one may stay for the sake of another notebook's that is not listed.
+    kept_for = kept_with_reasons(repository.manifests(member=member), now=SYSTEM_CLOCK.utc_now())
     remarks = damage_remarks(scope.damaged(repository))
     return Answer(
-        document=[snapshot_document(manifest) for manifest in manifests],
-        text=tuple(_sections(manifests)) or (f"nothing is kept of {scope}",),
+        document=[
+            {**snapshot_document(manifest), "kept_for": list(kept_for.get(manifest.id, ()))}
+            for manifest in manifests
+        ],
+        text=tuple(_sections(manifests, kept_for)) or (f"nothing is kept of {scope}",),
         remarks=remarks,
     )
 
 
-def _sections(manifests: Iterable[Manifest]) -> list[str | Table]:
+def _sections(manifests: Iterable[Manifest], kept_for: Collection[str]) -> list[str | Table]:
     """One table for each notebook, so that its names need no columns; the one with the newest comes first."""
     notebooks: dict[tuple[str, str, str], list[Snapshot]] = {}
     for manifest in manifests:
@@ -52,14 +59,19 @@ def _sections(manifests: Iterable[Manifest]) -> list[str | Table]:
         blocks += [""] if blocks else []
         blocks.append(f"project {project!r}, member {member!r}, notebook {notebook!r}")
         rows = [
-            [snapshot.id, f"{snapshot.created_at:%Y-%m-%d %H:%M:%S}", snapshot.reason, _about(snapshot)]
+            [
+                snapshot.id,
+                f"{snapshot.created_at:%Y-%m-%d %H:%M:%S}",
+                snapshot.reason,
+                _about(snapshot, kept_for),
+            ]
             for snapshot in snapshots
         ]
         blocks.append(columns([*_WHOLE, "what"], rows, whole=_WHOLE))
     return blocks
 
 
-def _about(snapshot: Snapshot) -> str:
+def _about(snapshot: Snapshot, kept_for: Collection[str]) -> str:
     about = [f"{listing(snapshot.names, most=4)}, {table.size(snapshot.logical_bytes)}"]
     if snapshot.skipped:
         about.append(f"{len(snapshot.skipped)} not kept")
@@ -67,4 +79,6 @@ def _about(snapshot: Snapshot) -> str:
         about.append(f"taken inside a cell ({snapshot.consistency})")
     if snapshot.note:
         about.append(f"note: {snapshot.note}")
+    if snapshot.id not in kept_for:
+        about.append("goes at a prune")
     return "; ".join(about)

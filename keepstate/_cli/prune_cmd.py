@@ -1,4 +1,4 @@
-"""``keepstate prune``: delete superseded snapshots, and say which."""
+"""``keepstate prune``: delete superseded snapshots, and say which and why the others stay."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keepstate._base import table
+from keepstate._base.sizes import read_size
 from keepstate._cli.answer import Answer, refusal
 from keepstate._cli.arguments import MemberOption, ProjectOption, StoreOption  # noqa: TC001 - typer reads them
 from keepstate._cli.columns import columns
-from keepstate._cli.scope import Scope
-from keepstate.errors import KeepstateError
+from keepstate._cli.scope import Scope, one_snapshot
+from keepstate.errors import InvalidInputError, KeepstateError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,19 +21,38 @@ if TYPE_CHECKING:
     from keepstate._model.manifest import Manifest
     from keepstate._repository import PruneReport, Repository
 
-KEEP_LAST = 20
-
 
 def prune(
     store: StoreOption = None,
     project: ProjectOption = None,
     member: MemberOption = None,
     keep_last: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--keep-last", min=1, metavar="N", help="How many of the newest stay in every notebook."
+            "--keep-last",
+            min=1,
+            metavar="N",
+            help="Keep so many of the newest in every notebook, instead of going by their age.",
         ),
-    ] = KEEP_LAST,
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Delete more, the oldest first, until what is kept of each member fits, like 5GB.",
+        ),
+    ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            help="Delete this snapshot, although its age or note would keep it. May be given again.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Say what would go and what would stay, and delete nothing."),
+    ] = False,
     drop_damaged: Annotated[
         bool,
         typer.Option(
@@ -43,23 +63,44 @@ def prune(
 ) -> Answer:
     """Delete superseded snapshots and free their space.
 
-    The last of every session stays, the newest consistent one, and those that these carry names from.
+    All of the last hour stay, the newest of each hour for a day, the newest of each day for a month. The
+    last of every session stays, the newest of each consistency, those with a note, and those that these
+    carry names from.
     """
+    budget_bytes = None if budget is None else _read_budget(budget)
     scope = Scope(store, project, member)
     repository = scope.open()
     scope.must_hold_something(repository)
+    there = scope.manifests(repository)
+    dropped = [one_snapshot(there, beginning).id for beginning in drop or ()]
     before = _Inventory(repository, member)
     try:
         report = repository.prune(
-            keep_last=keep_last, member=member, project=project, drop_damaged=drop_damaged
+            keep_last=keep_last,
+            member=member,
+            project=project,
+            budget_bytes=budget_bytes,
+            drop=dropped,
+            drop_damaged=drop_damaged,
+            dry_run=dry_run,
         )
     except KeepstateError as error:
         return _stopped(error, _Gone(before, _Inventory(repository, member)))
     gone = _Gone(before, _Inventory(repository, member))
+    if dry_run:
+        gone.manifests = [before.manifests[own] for own in report.removed]
+        gone.damaged = sorted(before.damaged) if drop_damaged else []
     return Answer(
-        document={**dataclasses.asdict(report), "removed_damaged": gone.damaged},
-        text=tuple(_text(report, before, gone)),
+        document={**dataclasses.asdict(report), "removed_damaged": gone.damaged, "dry_run": dry_run},
+        text=tuple(_text(report, before, gone, dry_run=dry_run)),
     )
+
+
+def _read_budget(budget: str) -> int:
+    try:
+        return read_size(budget)
+    except ValueError as error:
+        raise InvalidInputError(f"--budget: {error}") from error
 
 
 class _Inventory:
@@ -77,14 +118,15 @@ class _Gone:
         self.manifests = [own for own in before.manifests.values() if own.id not in after.manifests]
         self.damaged = sorted(before.damaged - after.damaged)
 
-    def text(self) -> list[str | Table]:
+    def text(self, *, dry_run: bool = False) -> list[str | Table]:
+        heading = "would go" if dry_run else "removed"
         rows = [[own.id, _taken(own), ", ".join(sorted(own.names))] for own in self.manifests]
-        blocks: list[str | Table] = [f"removed, because it was damaged: {path}" for path in self.damaged]
+        blocks: list[str | Table] = [f"{heading}, because it is damaged: {path}" for path in self.damaged]
         if not rows:
-            return [*blocks, "no snapshot was removed"]
+            return [*blocks, "no snapshot would go" if dry_run else "no snapshot was removed"]
         return [
             *blocks,
-            columns(["removed", "taken (UTC)", "names"], rows, whole=("removed", "taken (UTC)")),
+            columns([heading, "taken (UTC)", "names"], rows, whole=(heading, "taken (UTC)")),
             "",
         ]
 
@@ -103,12 +145,13 @@ def _stopped(error: KeepstateError, gone: _Gone) -> Answer:
     return dataclasses.replace(answer, document=document, text=tuple(gone.text()), remarks=(said,))
 
 
-def _text(report: PruneReport, before: _Inventory, gone: _Gone) -> list[str | Table]:
-    blocks = gone.text()
+def _text(report: PruneReport, before: _Inventory, gone: _Gone, *, dry_run: bool) -> list[str | Table]:
+    blocks = gone.text(dry_run=dry_run)
     blocks.append(
         f"{report.deleted_packs} packs deleted, {report.repacked_packs} written anew, "
-        f"{table.size(report.freed_bytes)} freed"
+        f"{table.size(report.freed_bytes)} freed" + (" (nothing yet: a dry run)" if dry_run else "")
     )
+    blocks += report.remarks
     blocks += [
         f"{report.waiting_packs} packs wait for a later prune: {why}"
         for why in sorted(set(report.waiting_for))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from keepstate._cli.answer import NoStoreError
 from keepstate._repository import Repository
 from keepstate._session.options import read_store
+from keepstate._session.surroundings import look_around
 from keepstate.errors import AmbiguousError, InvalidInputError, NotAStoreError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Scope:
     @property
     def path(self) -> Path:
         """The folder of the store."""
-        return read_store(self.store)
+        return read_store(self.store) if self.store is not None else look_around({}).store(None)
 
     def open(self) -> Repository:
         """Open the store that is there.

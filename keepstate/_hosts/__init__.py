@@ -1,6 +1,7 @@
 """Which host this is, told by its environment alone, and what is known of it."""
 
 from keepstate._hosts.detect import FORCED, Host, detect_host
+from keepstate._hosts.jupyter_server import last_activity
 from keepstate._hosts.profile import Activity, Certainty, Idle, Lifetime, Profile, profile_named, profiles
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Lifetime",
     "Profile",
     "detect_host",
+    "last_activity",
     "profile_named",
     "profiles",
 ]

@@ -86,10 +86,13 @@ def _profile(
 def _detect(environment: Mapping[str, str], exists: Callable[[str], bool]) -> tuple[Profile, tuple[str, ...]]:
     rows = profiles()
     for row in rows:
+        told_by: set[str] = set()
         for mark in row.marks:
             conditions = mark.split(" & ")
             if all(_holds(condition, environment, exists) for condition in conditions):
-                return row, tuple(conditions)
+                told_by.update(conditions)
+        if told_by:
+            return row, tuple(sorted(told_by))
     return rows[-1], ()
 
 

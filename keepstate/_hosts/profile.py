@@ -23,7 +23,6 @@ class Idle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: Seconds
     certainty: Certainty
     source: str
-    counts: Activity = "cells"
 
 
 class Lifetime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +45,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     title: str
     marks: tuple[str, ...] = ()
     """Any of them tells this host; the table explains how they are written."""
+    counts: Activity = "cells"
     idle: Idle | None = None
     lifetime: Lifetime | None = None
     offers: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ def profiles() -> tuple[Profile, ...]:
 
 
 def profile_named(wanted: str) -> Profile | None:
-    """Find a row by ``name/variant``, or by ``name``: then it is the general one, which comes after the special."""
+    """Find a row by ``name/variant``, or the general one of that ``name``, which comes after the special."""
     rows = profiles()
     exact = [row for row in rows if row.key == wanted]
     general = [row for row in rows if row.name == wanted and row.marks]

@@ -33,6 +33,11 @@ class Kernel(Protocol):
         ...
 
     @property
+    def id(self) -> str | None:
+        """What a Jupyter server calls it; ``None``: it has none."""
+        ...
+
+    @property
     def running(self) -> Cell | None:
         """The cell that runs now; a script runs all the time."""
         ...

@@ -133,6 +133,12 @@ class Status:
     error: str | None
     """The newest trouble in one sentence; ``None`` once a save has succeeded again."""
     state: Literal["guarding", "stopped"] = "guarding"
+    cadence_seconds: float = 0.0
+    """How far apart saves inside a long cell are at least: the interval, or more where saves are dear."""
+    remarks: tuple[str, ...] = ()
+    """Sentences that the user should read, e.g. that a limit is a guess."""
+    seconds_left: float | None = None
+    """Until the deadline, when this was asked."""
 
     def _rows(self) -> list[list[str]]:
         last = self.last_snapshot
@@ -145,7 +151,7 @@ class Status:
             ["state", self.state],
             ["host", self.host],
             ["limits", ", ".join(limits) or "none known"],
-            ["deadline", "none foreseen" if self.deadline is None else f"{self.deadline:%H:%M:%S} UTC"],
+            ["deadline", self._countdown()],
             ["tracked", ", ".join(self.tracked) or "nothing"],
             [
                 "last snapshot",
@@ -156,8 +162,15 @@ class Status:
             ],
             ["durability", self.durability or "nothing kept yet"],
             ["not yet proven", table.size(self.pending_bytes)],
+            ["cadence", f"a save every {table.duration(self.cadence_seconds)} inside a long cell"],
             ["trouble", self.error or "none"],
+            *(["remark", remark] for remark in self.remarks),
         ]
+
+    def _countdown(self) -> str:
+        if self.deadline is None or self.seconds_left is None:
+            return "none foreseen"
+        return f"{self.deadline:%H:%M:%S} UTC, in {table.duration(self.seconds_left)}"
 
     def __str__(self) -> str:
         return table.as_text(["keepstate", ""], self._rows())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keepstate._model.kernel import Cell
@@ -65,6 +66,14 @@ class IPythonKernel:
         """What ``%who`` hides."""
         hidden: Mapping[str, object] = self._shell.user_ns_hidden
         return hidden
+
+    @property
+    def id(self) -> str | None:
+        """The part of its connection file's name that the server chose: ``kernel-<id>.json``."""
+        application = getattr(getattr(self._shell, "kernel", None), "parent", None)
+        file = getattr(application, "connection_file", None)
+        stem = PurePath(file).stem if isinstance(file, str) else ""
+        return stem.removeprefix("kernel-") if stem.startswith("kernel-") else None
 
     @property
     def running(self) -> Cell | None:

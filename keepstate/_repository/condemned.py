@@ -6,6 +6,7 @@ The protocol is in FORMAT.md §8.
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -60,6 +61,18 @@ def _decode(raw: bytes, path: Path) -> Round:
     if path.name != found.id + _SUFFIX:
         raise IntegrityError(f"the list of condemned packs {path} has another name: remove it")
     return found
+
+
+def age_seconds(found: Round, now: datetime) -> float:
+    """Say how long ago a round was published, by the wall clock.
+
+    Raises:
+        IntegrityError: Its date is damaged.
+    """
+    try:
+        return (now - datetime.fromisoformat(found.condemned_at)).total_seconds()
+    except (ValueError, TypeError) as error:
+        raise IntegrityError(f"the list of condemned packs {found.id} is damaged: remove it") from error
 
 
 def write_round(disk: Disk, folder: MemberFolder, found: Round, *, temporary: Path) -> None:

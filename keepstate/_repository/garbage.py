@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOSTLY_DEAD = 0.5
 """Share of a pack's bytes that must be needed for it to stay as it is."""
+THRIFTY = 0.9
+"""The same where bytes are short: nine bytes are written to free one."""
 SMALL_BYTES = 4 << 20
 SMALL_PACKS = 16
 """More than so many packs below SMALL_BYTES are made into few."""
@@ -35,8 +37,14 @@ class Plan:
     """Pack id → the chunks to be copied out of it before it goes."""
 
 
-def plan_garbage(catalog: Catalog, needed: Collection[bytes]) -> Plan:
-    """Decide for every pack that is not condemned already."""
+def plan_garbage(catalog: Catalog, needed: Collection[bytes], *, mostly_dead: float = MOSTLY_DEAD) -> Plan:
+    """Decide for every pack that is not condemned already.
+
+    Args:
+        catalog: All packs of the member.
+        needed: Ids of the chunks that stay.
+        mostly_dead: Share of a pack's bytes that must be needed for it to stay as it is.
+    """
     homes: dict[str, list[Location]] = defaultdict(list)
     missing = False
     for chunk_id in needed:
@@ -56,7 +64,7 @@ def plan_garbage(catalog: Catalog, needed: Collection[bytes]) -> Plan:
             plan.dead.add(pack_id)
             continue
         alive = sum(chunk.HEADER_BYTES + each.entry.stored for each in homes[pack_id])
-        thin = alive < MOSTLY_DEAD * _chunk_bytes(catalog, pack_id)
+        thin = alive < mostly_dead * _chunk_bytes(catalog, pack_id)
         scattered = len(small) > SMALL_PACKS and pack_id in small
         if thin or scattered or torn or pack_id in hurt:
             plan.repack[pack_id] = sorted(homes[pack_id], key=lambda each: each.entry.offset)

@@ -11,10 +11,12 @@ from xxhash import xxh3_64_intdigest
 
 from keepstate._base.disk import Disk, translate
 from keepstate._repository import chunk, pack
-from keepstate.errors import StoreError
+from keepstate.errors import StoreError, StoreFullError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from keepstate._repository.floor import Floor
 
 _BUFFER_BYTES = 1 << 18
 """Small chunks are gathered up to this many bytes, so that a thousand of them are not two thousand writes."""
@@ -27,16 +29,18 @@ class Packer:
         disk: Where the operations go.
         path: A temporary name that nobody else uses.
         pack_id: 32 hexadecimal digits, new.
+        floor: What every write has to ask; ``None``: nobody.
 
     Raises:
         StoreError: The file cannot be made.
     """
 
-    def __init__(self, disk: Disk, path: Path, *, pack_id: str) -> None:
+    def __init__(self, disk: Disk, path: Path, *, pack_id: str, floor: Floor | None = None) -> None:
         self.path = path
         self.pack_id = pack_id
         self.entries: list[pack.Entry] = []
         self._disk = disk
+        self._floor = floor
         self._buffer = bytearray(pack.encode_start(pack_id))
         self._end = pack.HEADER_BYTES
         self._broken = False
@@ -113,8 +117,14 @@ class Packer:
     def _write(self, data: bytes | bytearray | memoryview) -> None:
         if self._broken or self._descriptor is None:
             raise StoreError(f"pack {self.pack_id[:12]} is broken by an earlier failure")
+        view = memoryview(data)
         try:
-            self._disk.write(self._descriptor, memoryview(data))
+            if self._floor is not None:
+                self._floor.take(view.nbytes)
+            self._disk.write(self._descriptor, view)
+        except StoreFullError:
+            self._broken = True  # a pack has no gaps
+            raise
         except OSError as error:
             self._broken = True  # how much of it is in the file is not known
             raise translate(error, self.path) from error

@@ -10,26 +10,25 @@ Source: two-phase deletion of restic and kopia.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from keepstate._repository import index
-from keepstate._repository.condemned import Round, read_rounds, remove_round, write_round
+from keepstate._repository.condemned import Round, age_seconds, read_rounds, remove_round, write_round
 from keepstate._repository.conflict import ConflictError
-from keepstate._repository.garbage import plan_garbage, still_needed
+from keepstate._repository.floor import Room, room_of
+from keepstate._repository.garbage import MOSTLY_DEAD, plan_garbage, still_needed
 from keepstate._repository.lease import HOLD_SECONDS, LIMIT_SECONDS, drop_lease, leases, take_lease
 from keepstate._repository.manifests import ManifestFolder
 from keepstate._repository.reach import Reach
 from keepstate._repository.reader import ChunkReader
-from keepstate._repository.repack import copy_chunks
-from keepstate._repository.retention import kept_with_reason
-from keepstate.errors import FormatError, IntegrityError, StoreError, StoreFullError
+from keepstate._repository.repack import copy_chunks, taken_by, that_fit
+from keepstate._repository.superseded import Verdict, Wishes, decide, read_all
+from keepstate.errors import StoreError, StoreFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from keepstate._base.clock import Clock
@@ -38,28 +37,7 @@ if TYPE_CHECKING:
     from keepstate._repository.catalog import Catalog, Location
     from keepstate._repository.layout import MemberFolder
     from keepstate._repository.lease import Held, Lease
-
-
-@dataclass(slots=True)
-class PruneReport:
-    """What was deleted, what stays, and what has to wait."""
-
-    removed: list[str] = field(default_factory=list)
-    """Ids of the snapshots that are gone."""
-    kept: dict[str, str] = field(default_factory=dict)
-    """Snapshot id → why it stays."""
-    deleted_packs: int = 0
-    repacked_packs: int = 0
-    waiting_packs: int = 0
-    """Condemned, and to be deleted by a later prune."""
-    waiting_for: list[str] = field(default_factory=list)
-    """Why they wait, in sentences."""
-    freed_bytes: int = 0
-    """Bytes of deleted packs less those that were written anew."""
-    damage: list[str] = field(default_factory=list)
-    """What could not be followed in kept snapshots; run verify."""
-    remarks: list[str] = field(default_factory=list)
-    """What else there is to say, in sentences."""
+    from keepstate._repository.prune_report import PruneReport
 
 
 class Pruner:
@@ -72,9 +50,8 @@ class Pruner:
         clock: Clock,
         folder: MemberFolder,
         catalog: Catalog,
-        keep_last: int,
-        project: str | None,
-        keep: Collection[str],
+        wishes: Wishes,
+        floor_bytes: int | None,
         grace_seconds: float,
         drop_damaged: bool,
         report: PruneReport,
@@ -83,9 +60,8 @@ class Pruner:
         self._clock = clock
         self._folder = folder
         self._catalog = catalog
-        self._keep_last = keep_last
-        self._project = project
-        self._keep = keep
+        self._wishes = wishes
+        self._floor_bytes = floor_bytes
         self._grace_seconds = grace_seconds
         self._drop_damaged = drop_damaged
         self._report = report
@@ -94,13 +70,13 @@ class Pruner:
         self._began = (clock.monotonic(), clock.utc_now())
         self._waiting: dict[str, tuple[int, str]] = {}
         self._damage: set[str] = set()
+        self._mostly_dead = MOSTLY_DEAD
 
     def run(self) -> None:
         """Do all steps; the lease is dropped whatever happens."""
         self._lease = take_lease(self._disk, self._folder, purpose="prune", clock=self._clock)
         try:
-            self._sweep()
-            self._remove_manifests()
+            self._remove_manifests(running=self._sweep())
             self._prune_packs()
             self._renew_index()
             self._report.waiting_packs += sum(count for count, _ in self._waiting.values())
@@ -110,9 +86,26 @@ class Pruner:
             self._clean_own_temporaries()
             drop_lease(self._disk, self._folder, self._lease)
 
+    def rehearse(self) -> None:
+        """Say what :meth:`run` would do if nobody else were at work; change nothing, not even a lease."""
+        manifests, _ = self._read_all()
+        verdict = self._decide(manifests, running=_saving(self._leases()))
+        self._report.add(verdict)
+        gone = {manifest.id for manifest in verdict.gone}
+        needed = self._needed(each for each in manifests if each.id not in gone)
+        plan = plan_garbage(self._catalog, needed, mostly_dead=verdict.mostly_dead)
+        chosen = that_fit(plan.repack, catalog=self._catalog, room=self._room())
+        going = [*plan.dead, *chosen]
+        copied = sum(map(taken_by, chosen.values()))
+        self._report.deleted_packs += len(going)
+        self._report.repacked_packs += len(chosen)
+        self._report.freed_bytes += sum(self._catalog.packs[own].nbytes for own in going) - copied
+        self._report.damage += sorted(self._damage)
+
     # What the dead have left
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> set[str]:
+        """Remove leases and temporary files of the dead; give the lineages of those who save."""
         # Temporaries are listed before leases: one that has no lease by then has no living owner.
         temporaries = [entry.name for entry in self._disk.entries(self._folder.temporary)]
         held = self._leases()
@@ -125,6 +118,7 @@ class Pruner:
         for each in held:
             if not each.is_alive:
                 self._disk.remove(each.path)
+        return _saving(held)
 
     def _leases(self) -> list[Held]:
         """Leases of others."""
@@ -138,33 +132,23 @@ class Pruner:
     # Snapshots
 
     def _manifests(self) -> list[Manifest]:
-        """Read every manifest anew.
-
-        Raises:
-            StoreError, FormatError, IntegrityError: One cannot be read, so what it needs is not known.
-        """
-        sound, damaged = ManifestFolder(self._disk, self._folder).read()
-        for each in damaged:
-            if each.transient:
-                raise StoreError(f"cannot prune: {each.path} cannot be read now ({each.why})")
-            if each.newer:
-                raise FormatError(f"cannot prune: {each.path} is of a newer format: upgrade keepstate")
-            if not self._drop_damaged:
-                raise IntegrityError(f"cannot prune: {each.path}: {each.why}; drop_damaged=True removes it")
-            self._remove([each.path])
+        sound, given_up = self._read_all()
+        self._remove(given_up)
         return sound
 
-    def _remove_manifests(self) -> None:
-        manifests = self._manifests()
-        kept = kept_with_reason(manifests, keep_last=self._keep_last, also=self._keep)
-        self._report.kept.update(kept)
-        gone = [
-            manifest
-            for manifest in manifests
-            if manifest.id not in kept and self._project in (None, manifest.project)
-        ]
-        self._remove([self._folder.manifest(manifest) for manifest in gone])
-        self._report.removed += [manifest.id for manifest in gone]
+    def _read_all(self) -> tuple[list[Manifest], list[Path]]:
+        return read_all(ManifestFolder(self._disk, self._folder), give_up_damaged=self._drop_damaged)
+
+    def _decide(self, manifests: Sequence[Manifest], *, running: Collection[str]) -> Verdict:
+        now = self._clock.utc_now()
+        verdict = decide(manifests, self._wishes, now=now, running=running, catalog=self._whole_catalog)
+        self._mostly_dead = verdict.mostly_dead
+        return verdict
+
+    def _remove_manifests(self, *, running: Collection[str]) -> None:
+        verdict = self._decide(self._manifests(), running=running)
+        self._remove([self._folder.manifest(manifest) for manifest in verdict.gone])
+        self._report.add(verdict)
 
     def _remove(self, paths: Iterable[Path]) -> None:
         """Remove files and return when a power cut cannot bring them back."""
@@ -179,10 +163,17 @@ class Pruner:
 
     def _look(self) -> set[bytes]:
         """Read manifests, then packs, anew; give the chunks that are needed."""
-        manifests = self._manifests()
+        return self._needed(self._manifests())
+
+    def _whole_catalog(self) -> Catalog:
+        """Read packs anew; one that cannot be read may hold what is needed."""
         self._catalog = self._catalog.refreshed(self._disk)
         for pack_id, why in self._catalog.unreadable.items():
             raise StoreError(f"cannot prune: pack {pack_id} cannot be read now ({why})")
+        return self._catalog
+
+    def _needed(self, manifests: Iterable[Manifest]) -> set[bytes]:
+        self._whole_catalog()
         reader = ChunkReader(self._catalog.locate, self._catalog.plain_length)
         needed, damage = Reach(reader).chunks(manifests)
         self._damage = damage
@@ -191,7 +182,7 @@ class Pruner:
     def _prune_packs(self) -> None:
         # What is dead goes first, so that there is space for what is copied.
         needed = self._look()
-        plan = plan_garbage(self._catalog, needed)
+        plan = plan_garbage(self._catalog, needed, mostly_dead=self._mostly_dead)
         self._condemn(plan.dead)
         self._delete_condemned()
         if plan.repack:
@@ -203,14 +194,22 @@ class Pruner:
             now = self._clock.utc_now().isoformat()
             self._write_round(Round(id=os.urandom(16).hex(), packs=sorted(packs), condemned_at=now))
 
+    def _room(self) -> Room | None:
+        return room_of(self._disk, self._folder.root, floor_bytes=self._floor_bytes)
+
     def _repack(self, wanted: dict[str, list[Location]]) -> set[str]:
+        chosen = that_fit(wanted, catalog=self._catalog, room=self._room())
         try:
             packers, done = copy_chunks(
-                wanted, disk=self._disk, folder=self._folder, temporary=self._temporary
+                chosen, disk=self._disk, folder=self._folder, temporary=self._temporary
             )
         except StoreFullError:
-            self._report.remarks.append("there is no space to repack what is mostly dead")
-            return set()
+            chosen, packers, done = {}, [], set()
+        if len(chosen) < len(wanted):
+            count = len(wanted) - len(chosen)
+            self._report.remarks.append(
+                f"there is no space to write anew {count} packs of which little is needed"
+            )
         self._report.repacked_packs += len(done)
         self._report.freed_bytes -= sum(packer.nbytes for packer in packers)
         return done
@@ -233,7 +232,7 @@ class Pruner:
                 self._write_round(msgspec.structs.replace(found, waits_for=blocking))
             if blocking:
                 self._waiting[found.id] = len(found.packs), self._who(alive[blocking[0]])
-            elif self._age(found) < self._grace_seconds:
+            elif age_seconds(found, self._clock.utc_now()) < self._grace_seconds:
                 self._waiting[found.id] = len(found.packs), "they were condemned only lately"
             else:
                 ready.append(found)
@@ -245,13 +244,6 @@ class Pruner:
             return f"a save that began before is under way ({held.path.name})"
         holder = held.lease
         return f"a save that began before is under way on {holder.place.host} as process {holder.pid}"
-
-    def _age(self, found: Round) -> float:
-        try:
-            began = datetime.fromisoformat(found.condemned_at)
-            return (self._clock.utc_now() - began).total_seconds()
-        except (ValueError, TypeError) as error:
-            raise IntegrityError(f"the list of condemned packs {found.id} is damaged: remove it") from error
 
     def _delete(self, ready: list[Round]) -> None:
         needed = self._look()  # after the leases: a writer that is gone has its manifest there
@@ -291,3 +283,8 @@ class Pruner:
     def _clean_own_temporaries(self) -> None:
         for number in range(1, self._temporaries + 1):
             self._disk.remove(self._folder.temporary / f"{self._own_id}-{number}.tmp")
+
+
+def _saving(held: Iterable[Held]) -> set[str]:
+    """Lineages of the sessions that save right now."""
+    return {each.lease.lineage for each in held if each.is_alive and each.lease and each.lease.lineage}

@@ -16,12 +16,45 @@ from keepstate._repository.verify import check_pack
 from keepstate.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from keepstate._base.disk import Disk
-    from keepstate._repository.catalog import Location
+    from keepstate._repository.catalog import Catalog, Location
+    from keepstate._repository.floor import Room
     from keepstate._repository.layout import MemberFolder
+
+LEFT_SHARE = 0.1
+"""Of the floor: stays free also while a pack is there twice, for what frees more than it takes."""
+
+
+def that_fit(
+    wanted: Mapping[str, Sequence[Location]], *, catalog: Catalog, room: Room | None
+) -> dict[str, Sequence[Location]]:
+    """Choose what can be copied before anything is deleted, those first that free most.
+
+    Args:
+        wanted: Pack id → what is to be copied out of it.
+        catalog: Knows the packs.
+        room: Of the disk; ``None``: not known.
+    """
+    takes = {own: taken_by(found) for own, found in wanted.items()}
+    gains = {own: catalog.packs[own].nbytes - taken for own, taken in takes.items()}
+    chosen: dict[str, Sequence[Location]] = {}
+    taken = 0
+    for own in sorted(wanted, key=lambda own: (-gains[own], own)):
+        if room is not None:
+            bottom = room.floor_bytes * (LEFT_SHARE if gains[own] > 0 else 1)
+            if room.free_bytes - taken - takes[own] < bottom:
+                continue
+        taken += takes[own]
+        chosen[own] = wanted[own]
+    return chosen
+
+
+def taken_by(locations: Iterable[Location]) -> int:
+    """Bytes of a pack into which these chunks are copied, but for its beginning and end."""
+    return sum(chunk.HEADER_BYTES + each.entry.stored + pack.ENTRY_BYTES for each in locations)
 
 
 def copy_chunks(

@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._base.disk import SYSTEM_DISK, Disk, translating
+from keepstate._repository.floor import Room, room_of
+from keepstate._repository.footprint import manifests_bytes
 from keepstate._repository.history import newest_first
 from keepstate._repository.layout import member_folder
 from keepstate._repository.lease import LIMIT_SECONDS, Held, Lease, drop_lease, leases, take_lease
 from keepstate._repository.manifests import DamagedManifest, ManifestFolder
 from keepstate._repository.marker import make_store, read_marker
 from keepstate._repository.members import Members
-from keepstate._repository.prune import Pruner, PruneReport
+from keepstate._repository.prune import Pruner
+from keepstate._repository.prune_report import PruneReport
 from keepstate._repository.reach import decode_group
+from keepstate._repository.retention import Retention, Scope, chosen
+from keepstate._repository.superseded import Wishes
 from keepstate._repository.usage import Usage, usage_of_member
 from keepstate._repository.verify import VerifyReport, verify_member
 from keepstate._repository.writer import Writer
-from keepstate.errors import InvalidInputError, KeepstateError, NotFoundError, StoreError
+from keepstate.errors import KeepstateError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -36,23 +41,35 @@ if TYPE_CHECKING:
 class Repository:
     """All snapshots in one store. Made by :meth:`open`."""
 
-    def __init__(self, path: Path, store_id: str, disk: Disk, clock: Clock) -> None:
+    def __init__(
+        self, path: Path, store_id: str, disk: Disk, clock: Clock, *, floor_bytes: int | None = None
+    ) -> None:
         self.path = path
         self.store_id = store_id
         """Random, given when the store was made."""
         self._disk = disk
         self._clock = clock
+        self._floor_bytes = floor_bytes
         self._members = Members(path, disk)
 
     @classmethod
-    def open(cls, path: Path, *, create: bool, disk: Disk = SYSTEM_DISK, clock: Clock = SYSTEM_CLOCK) -> Self:
+    def open(
+        cls,
+        path: Path,
+        *,
+        create: bool,
+        disk: Disk = SYSTEM_DISK,
+        clock: Clock = SYSTEM_CLOCK,
+        floor_bytes: int | None = None,
+    ) -> Self:
         """Open the store at *path*.
 
         Args:
             path: A directory.
             create: Whether to make a store where there is none; then it must be writable as well.
             disk: Where writes go.
-            clock: For the age of leases.
+            clock: For the age of leases and snapshots.
+            floor_bytes: What saves leave free on the disk; ``None``: a twentieth of it, at most 1 GiB.
 
         Raises:
             NotAStoreError: It is a file, or a folder that holds something else.
@@ -67,7 +84,7 @@ class Repository:
                 marker = make_store(path, disk)
             elif create and not os.access(path, os.W_OK):
                 raise StoreError(f"the store at {path} cannot be written")
-        return cls(path, marker.store, disk, clock)
+        return cls(path, marker.store, disk, clock, floor_bytes=floor_bytes)
 
     # Snapshots
 
@@ -179,6 +196,7 @@ class Repository:
             lease=lease,
             catalog=catalog,
             on_packs=self._members.learn,
+            floor_bytes=self._floor_bytes,
         )
 
     def _find_again(self) -> None:
@@ -249,33 +267,56 @@ class Repository:
     def prune(
         self,
         *,
-        keep_last: int,
+        keep_last: int | None = None,
+        retention: Retention | None = None,
         member: str | None = None,
         project: str | None = None,
+        notebook: str | None = None,
         keep: Collection[str] = (),
+        drop: Collection[str] = (),
+        running: Collection[str] = (),
+        budget_bytes: int | None = None,
         grace_seconds: float = 0.0,
         drop_damaged: bool = False,
+        dry_run: bool = False,
     ) -> PruneReport:
         """Delete superseded snapshots, and the packs that nothing needs any more.
 
         Args:
-            keep_last: How many of the newest snapshots stay in every notebook, 1 or more.
+            keep_last: How many of the newest snapshots stay in every notebook, 1 or more, instead of
+                *retention*.
+            retention: Which snapshots stay; ``None``: the usual rules. The newest of each level, the last of
+                every session, those with a note and those that a kept one carries names from stay as well.
             member: Whose folder; ``None``: all.
             project: Whose snapshots may go; ``None``: those of all projects.
+            notebook: Likewise.
             keep: Ids of snapshots that stay in any case.
+            drop: Ids of snapshots that go, although the rules or a note would keep them; not the newest of a
+                level, nor one that a kept one carries names from.
+            running: Lineages of sessions that go on: their last snapshots stay, also with a budget.
+            budget_bytes: For packs and manifests of each member, 1 or more. While there are more, the oldest
+                go, but for those with a note, those in *keep*, and those that no *drop* takes.
             grace_seconds: How long a condemned pack stays at least; on storage that shows files late, longer
                 than a save and any delay take.
             drop_damaged: Delete manifests that are damaged; otherwise one of them stops the prune, because
                 what it needs is not known.
+            dry_run: Say what would be done, and change nothing.
 
         Raises:
+            InvalidInputError: A number is out of its range, or both *keep_last* and *retention* are given.
             IntegrityError: A manifest is damaged, and *drop_damaged* is not set.
             FormatError: A newer version has written here.
             ConflictError: Another prune is running.
             StoreError: The store failed; what is left is whole.
         """
-        if keep_last < 1:
-            raise InvalidInputError("keep_last is 1 or more")
+        wishes = Wishes(
+            retention=chosen(keep_last, retention),
+            scope=Scope(project, notebook),
+            keep=frozenset(keep),
+            drop=frozenset(drop),
+            running=frozenset(running),
+            budget_bytes=budget_bytes,
+        )
         report = PruneReport()
         for folder in self._members.folders(member):
             if not folder.root.is_dir():
@@ -285,17 +326,31 @@ class Repository:
                 clock=self._clock,
                 folder=folder,
                 catalog=self._members.known(folder),
-                keep_last=keep_last,
-                project=project,
-                keep=frozenset(keep),
+                wishes=wishes,
+                floor_bytes=self._floor_bytes,
                 grace_seconds=grace_seconds,
                 drop_damaged=drop_damaged,
                 report=report,
             )
             with translating(folder.root):
-                pruner.run()
+                pruner.rehearse() if dry_run else pruner.run()
+        unknown = wishes.drop - report.kept.keys() - set(report.removed)
+        report.remarks += [f"there is no snapshot {own_id} here that could go" for own_id in sorted(unknown)]
         self.refresh()
         return report
+
+    def room(self, member: str) -> Room | None:
+        """Say how much the disk has free for a save of *member*; ``None`` where it cannot be told."""
+        folder = member_folder(self.path, member).root
+        there = folder if folder.is_dir() else self.path
+        return room_of(self._disk, there, floor_bytes=self._floor_bytes)
+
+    def held_bytes(self, member: str) -> int:
+        """Add up the packs of *member* as they were looked at last, and the manifests that are there."""
+        folder = member_folder(self.path, member)
+        packs = sum(info.nbytes for info in self._members.catalog(folder).packs.values())
+        with translating(folder.manifests):
+            return packs + manifests_bytes(self._disk, folder)
 
     def usage(self, *, member: str | None = None) -> list[Usage]:
         """Who owns how many bytes, by member and project."""

@@ -1,70 +1,241 @@
-"""Which snapshots stay, each with its reason.
+"""Which snapshots stay, each with all its reasons.
 
-Knows manifests only. Some stay whatever is asked for: the last of every session, the newest that was not
-taken in the middle of an operation, and those that a kept snapshot carries names from.
+Knows manifests and the time, nothing of disks. What is newer within a notebook is told by lineage; the clock
+only says which hour and which day a snapshot belongs to. A clock that is wrong never makes a snapshot go.
+Source: the ``forget`` policies of restic and borg.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from keepstate._repository.history import newest_first
+from keepstate.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from keepstate._model.manifest import Manifest
 
+LONGEST_HOURS = 24 * 366 * 100.0
+"""A century: more is a slip of the pen, and dates run out."""
+FIRST_DATE = datetime(2025, 1, 1, tzinfo=UTC)
+"""keepstate is younger than this: a machine that dates a snapshot earlier has not set its clock."""
 
-def kept_with_reason(
-    manifests: Iterable[Manifest], *, keep_last: int, also: Collection[str] = ()
-) -> Mapping[str, str]:
-    """Decide for all snapshots of one member.
+_LEVELS = {
+    "cell": "the newest that was taken between cells",
+    "statement": "the newest that was taken inside a cell",
+    "operation": "the newest that was taken inside an operation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How much of the past stays. The newest and what was given a note stay whatever this says."""
+
+    all_hours: float = 1.0
+    """Every snapshot that is younger than this stays."""
+    hourly_hours: float = 24.0
+    """The newest of each hour stays until it is so old."""
+    daily_days: float = 30.0
+    """The newest of each day (UTC) stays until it is so old."""
+    keep_last: int | None = None
+    """How many of the newest stay in every notebook, 1 or more; ``None``: this rule keeps none."""
+
+    def __post_init__(self) -> None:
+        for what in ("all_hours", "hourly_hours", "daily_days"):
+            value = getattr(self, what)
+            most = LONGEST_HOURS / 24 if what == "daily_days" else LONGEST_HOURS
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+                raise InvalidInputError(f"{what}={value!r}: give a number between 0 and {most:g}")
+        last: object = self.keep_last
+        if last is not None and (isinstance(last, bool) or not isinstance(last, int) or last < 1):
+            raise InvalidInputError(f"keep_last={last!r}: give a whole number, 1 or more")
+
+    @classmethod
+    def newest(cls, count: int) -> Retention:
+        """Give the rule that keeps the *count* newest of every notebook, however old they are."""
+        return cls(all_hours=0, hourly_hours=0, daily_days=0, keep_last=count)
+
+    @property
+    def looks_at_clocks(self) -> bool:
+        """Whether any rule depends on the time."""
+        return bool(self.all_hours or self.hourly_hours or self.daily_days)
+
+
+DEFAULT = Retention()
+"""What the design promises: all of the last hour, then hourly for a day, then daily for a month."""
+
+
+def chosen(keep_last: int | None, retention: Retention | None) -> Retention:
+    """Give the rules that were asked for: a number alone, a whole value, or neither.
+
+    Raises:
+        InvalidInputError: The number is out of its range, or both are given.
+    """
+    if keep_last is not None and retention is not None:
+        raise InvalidInputError("give keep_last or retention, not both: a Retention has keep_last as well")
+    return (retention or DEFAULT) if keep_last is None else Retention.newest(keep_last)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a prune may take from: what is outside of it stays."""
+
+    project: str | None = None
+    """``None``: all projects."""
+    notebook: str | None = None
+    """``None``: all notebooks."""
+
+    def __contains__(self, manifest: Manifest) -> bool:
+        return self.project in (None, manifest.project) and self.notebook in (None, manifest.notebook)
+
+
+EVERYTHING = Scope()
+
+
+def kept_with_reasons(
+    manifests: Iterable[Manifest],
+    *,
+    now: datetime,
+    retention: Retention = DEFAULT,
+    scope: Scope = EVERYTHING,
+    keep: Collection[str] = (),
+    drop: Collection[str] = (),
+    running: Collection[str] = (),
+) -> dict[str, tuple[str, ...]]:
+    """Decide for all snapshots, each notebook for itself.
 
     Args:
-        manifests: Every manifest of the member.
-        keep_last: How many of the newest stay in every notebook, 1 or more.
-        also: Ids that stay in any case.
+        manifests: Every manifest of the member; of several members, if nothing is pruned by the answer.
+        now: The time, aware.
+        retention: The rules.
+        scope: Those outside of it stay without a reason of their own, and are not in the answer.
+        keep: Ids that stay in any case.
+        drop: Ids for which the rules, a note and *keep* do not count.
+        running: Lineages of sessions that go on; what they have saved last may be all that they have.
 
     Returns:
-        Id → why it stays. Those that are not in it may go.
+        Id → why it stays, newest first. Those in scope that are not in it may go.
     """
     manifests = list(manifests)
-    by_notebook: dict[tuple[str, str, str], list[Manifest]] = defaultdict(list)
+    inside = _by_notebook(each for each in manifests if each in scope)
+    reasons: dict[str, list[str]] = {each.id: [] for own in inside for each in own}
+
+    def give(found: Mapping[str, str], *, but: Collection[str] = ()) -> None:
+        for own_id, why in found.items():
+            if own_id in reasons and own_id not in but:
+                reasons[own_id].append(why)
+
+    for own in inside:
+        for found in _rules(own, now=now, retention=retention):
+            give(found, but=drop)
+        give(_last_of_sessions(own), but=drop)
+    give({each.id: "it has a note" for each in manifests if each.note}, but=drop)
+    give(dict.fromkeys(keep, "asked for"), but=drop)
+    give(always_kept(itertools.chain(*inside), running=running))
+    give(_carried(manifests, kept={each.id for each in manifests if reasons.get(each.id, True)}))
+    return {own_id: tuple(why) for own_id, why in reasons.items() if why}
+
+
+def always_kept(manifests: Iterable[Manifest], *, running: Collection[str] = ()) -> dict[str, str]:
+    """Name what neither a budget nor a request takes: the newest of each level of every notebook.
+
+    Args:
+        manifests: Of one or more notebooks.
+        running: Lineages of sessions that go on; the last of each is named as well.
+
+    Returns:
+        Id → why.
+    """
+    found: dict[str, str] = {}
+    for own in _by_notebook(manifests):
+        last = _last_of_sessions(own)
+        found |= {
+            each.id: "its session goes on" for each in own if each.id in last and each.lineage in running
+        }
+        levels = {each.consistency: each.id for each in reversed(own)}  # the newest is set last
+        found |= {own_id: _LEVELS[level] for level, own_id in levels.items()}
+    return found
+
+
+def _by_notebook(manifests: Iterable[Manifest]) -> list[list[Manifest]]:
+    """The snapshots of each notebook, newest first."""
+    found: dict[tuple[str, str, str], list[Manifest]] = defaultdict(list)
     for manifest in manifests:
-        by_notebook[manifest.project, manifest.member, manifest.notebook].append(manifest)
-    kept: dict[str, str] = {}
-    for own in by_notebook.values():
-        _keep_of_notebook(kept, newest_first(own), keep_last)
-    for manifest in manifests:
-        if manifest.id in also:
-            kept.setdefault(manifest.id, "asked for")
-    _keep_carried(kept, {manifest.id: manifest for manifest in manifests})
-    return kept
+        found[manifest.project, manifest.member, manifest.notebook].append(manifest)
+    return [newest_first(own) for own in found.values()]
 
 
-def _keep_of_notebook(kept: dict[str, str], newest: list[Manifest], keep_last: int) -> None:
-    for manifest in newest[:keep_last]:
-        kept.setdefault(manifest.id, f"one of the newest {keep_last}")
+def _rules(newest: list[Manifest], *, now: datetime, retention: Retention) -> Iterator[dict[str, str]]:
+    """What each rule keeps of one notebook, with its reason."""
+    last = retention.keep_last
+    if last is not None:
+        yield {each.id: f"one of the newest {last}" for each in newest[:last]}
+    if not retention.looks_at_clocks:
+        return
+    moments = {each.id: moment_of(each) for each in newest}
+    yield {own_id: "when it was taken is not known" for own_id, moment in moments.items() if moment is None}
+    dated = {own_id: moment for own_id, moment in moments.items() if moment is not None}
+
+    def younger(limit: timedelta) -> set[str]:
+        # One that is dated ahead was taken by a clock that is ahead, and counts as taken now.
+        return {own_id for own_id, moment in dated.items() if max(now - moment, timedelta(0)) < limit}
+
+    hours = retention.all_hours
+    span = "the last hour" if hours == 1 else f"the last {hours:g} hours"
+    yield dict.fromkeys(younger(timedelta(hours=hours)), f"taken within {span}")
+    by_hour = _newest_of_each((own_id, f"{moment:%Y-%m-%d %H}") for own_id, moment in dated.items())
+    yield dict.fromkeys(by_hour & younger(timedelta(hours=retention.hourly_hours)), "the newest of its hour")
+    by_day = _newest_of_each((own_id, f"{moment:%Y-%m-%d}") for own_id, moment in dated.items())
+    yield dict.fromkeys(by_day & younger(timedelta(days=retention.daily_days)), "the newest of its day")
+
+
+def _newest_of_each(named: Iterable[tuple[str, str]]) -> set[str]:
+    """Of ids with the names of their spans, newest first: the first of each span.
+
+    Which one it is does not depend on the time at which it is asked, so what goes today would not have been
+    kept tomorrow.
+    """
+    first: dict[str, str] = {}
+    for own_id, span in named:
+        first.setdefault(span, own_id)
+    return set(first.values())
+
+
+def moment_of(manifest: Manifest) -> datetime | None:
+    """When a snapshot was taken, aware, in UTC; ``None`` if what it says cannot be true."""
+    try:
+        moment = datetime.fromisoformat(manifest.created_at)
+        if moment.tzinfo is None:
+            return None
+        moment = moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment >= FIRST_DATE else None
+
+
+def _last_of_sessions(newest: Iterable[Manifest]) -> dict[str, str]:
+    first: dict[str, str] = {}
     for manifest in newest:
-        if manifest.consistency != "operation":
-            kept.setdefault(manifest.id, "the newest that is consistent")
-            break
-    sessions = set()
-    for manifest in newest:
-        if manifest.lineage not in sessions:
-            sessions.add(manifest.lineage)
-            kept.setdefault(manifest.id, "the last of its session")
+        first.setdefault(manifest.lineage, manifest.id)
+    return dict.fromkeys(first.values(), "the last of its session")
 
 
-def _keep_carried(kept: dict[str, str], by_id: Mapping[str, Manifest]) -> None:
-    waiting = list(kept)
-    while waiting:
-        manifest = by_id.get(waiting.pop())
-        if manifest is None:
-            continue
-        for name, entry in manifest.names.items():
-            if entry.kept_in in by_id and entry.kept_in not in kept:
-                kept[entry.kept_in] = f"snapshot {manifest.id[:10]} carries {name!r} from it"
-                waiting.append(entry.kept_in)
+def _carried(manifests: Iterable[Manifest], *, kept: Collection[str]) -> dict[str, str]:
+    """Name the snapshots from which those in *kept* carry names, and those from which these do."""
+    by_id = {manifest.id: manifest for manifest in manifests}
+    found: dict[str, str] = {}
+    waiting = [own_id for own_id in by_id if own_id in kept]
+    for own_id in waiting:  # grows
+        for name, entry in by_id[own_id].names.items():
+            source = entry.kept_in
+            if source in by_id and source != own_id and source not in found:
+                found[source] = f"snapshot {own_id[:10]} carries {name!r} from it"
+                if source not in kept:
+                    waiting.append(source)
+    return found

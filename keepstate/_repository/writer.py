@@ -16,16 +16,18 @@ from keepstate._base.disk import Disk, make_directories, sync_upwards, translati
 from keepstate._model.manifest import Manifest  # noqa: TC001 - msgspec resolves annotations at run time
 from keepstate._repository import index
 from keepstate._repository.chunk import chunk_id
-from keepstate._repository.chunk_list import store_list
+from keepstate._repository.chunk_list import expand, store_list
 from keepstate._repository.compression import Compressor
 from keepstate._repository.conflict import ConflictError
 from keepstate._repository.fingerprint import CHUNK_BYTES, Piece
+from keepstate._repository.floor import Floor
 from keepstate._repository.lease import HOLD_SECONDS, Lease, drop_lease
 from keepstate._repository.manifests import encode_manifest
 from keepstate._repository.packer import Packer
+from keepstate._repository.reader import ChunkReader
 from keepstate._repository.recheck import may_rely
 from keepstate._repository.verify import check_pack
-from keepstate.errors import InvalidInputError, StoreError
+from keepstate.errors import IntegrityError, InvalidInputError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -65,6 +67,7 @@ class Writer:
         lease: Lease,
         catalog: Catalog,
         on_packs: Callable[[Catalog], None],
+        floor_bytes: int | None = None,
     ) -> None:
         self.lease = lease
         self._disk = disk
@@ -73,6 +76,7 @@ class Writer:
         self._catalog = catalog
         self._folder = catalog.folder
         self._on_packs = on_packs
+        self._floor = Floor(disk, self._folder.root, floor_bytes=floor_bytes)
         self._began = (clock.monotonic(), clock.utc_now())
         self._packer: Packer | None = None
         self._finished: list[Packer] = []
@@ -148,6 +152,18 @@ class Writer:
             else self.put_bytes(raw, chunk_bytes=CHUNK_BYTES).id
         )
 
+    def rely(self, ref: Ref) -> bool:
+        """Count on bytes that an earlier save has stored, without giving them again.
+
+        Returns:
+            ``False`` if not all of their chunks are there to stay: then they must be put.
+        """
+        try:
+            expanded = expand(ref, ChunkReader(self._catalog.locate, self._catalog.plain_length).chunk)
+        except (IntegrityError, StoreError):
+            return False  # a list is damaged, or cannot be read today
+        return all(self._is_there(own) for own in (*expanded.lists, *(own for own, _ in expanded.leaves)))
+
     def _put_piece(self, piece: Piece, compressor: Compressor) -> bytes:
         if piece.memory is not None:
             return self._put_chunk(piece.memory, compressor)
@@ -177,7 +193,9 @@ class Writer:
         if self._packer is not None and self._packer.is_full:
             self._finish_pack()
         if self._packer is None:
-            self._packer = Packer(self._disk, self._temporary(), pack_id=os.urandom(16).hex())
+            self._floor.look()
+            own_id = os.urandom(16).hex()
+            self._packer = Packer(self._disk, self._temporary(), pack_id=own_id, floor=self._floor)
         return self._packer
 
     def _finish_pack(self) -> None:
@@ -217,6 +235,8 @@ class Writer:
         path = self._folder.manifest(manifest)
         if path.exists():
             raise InvalidInputError(f"there is a snapshot {manifest.id} already")
+        self._floor.look()
+        self._floor.take(len(raw))
         packs = self._publish_packs()
         self._look_again(manifest)
         make_directories(self._disk, path.parent)
@@ -238,6 +258,7 @@ class Writer:
 
     def _write_index(self) -> None:
         try:
+            self._floor.take(sum(len(info.footer) for info in self._catalog.packs.values()))
             self._catalog = index.cover(self._disk, self._catalog, temporary=self._temporary())
         except StoreError:
             pass  # an index only accelerates; if the disk is in trouble, the manifest will tell

@@ -9,7 +9,7 @@ was set or the machine slept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -28,7 +28,7 @@ Alarm = Literal["save", "idle", "lifetime"]
 Kind = Literal["idle", "lifetime"]
 
 QUIET_SECONDS = 1.0
-"""Without a cell for so long, nobody is there whom a save could slow down; then it need not wait for its rest."""
+"""Without a cell for so long, nobody is there whom a save could slow down: it need not wait for its rest."""
 RETRY_SECONDS = 5.0
 """After a save that failed; doubled each time."""
 LONGEST_RETRY_SECONDS = 300.0
@@ -62,6 +62,8 @@ class Deadline:
     kind: Kind
     seconds_left: float
     limit_seconds: float
+    first: bool = True
+    """Whether nobody has looked at it yet."""
 
 
 class Agenda:
@@ -159,8 +161,9 @@ class Agenda:
                 lead for lead in self._leads(deadline) if deadline.seconds_left <= lead + _SLACK_SECONDS
             ]
             if reached and reached[-1] < self._looked.get(kind, _NEVER):
+                first = kind not in self._looked
                 self._looked[kind] = reached[-1]
-                return deadline
+                return replace(deadline, first=first)
         return None
 
     def deadlines(self, scene: Scene) -> Iterator[Deadline]:
@@ -190,7 +193,7 @@ class Agenda:
         if self._failures:
             if not scene.may_differ:
                 return None
-            retry = min(RETRY_SECONDS * 2 ** min(self._failures - 1, 10), LONGEST_RETRY_SECONDS)
+            retry = min(RETRY_SECONDS * (1 << min(self._failures - 1, 10)), LONGEST_RETRY_SECONDS)
             return max(0.0, retry - self._since(self._ended))
         rest = self._rest_seconds - self._since(self._ended)
         if scene.owed:

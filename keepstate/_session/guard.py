@@ -32,6 +32,11 @@ Phase = Literal["idle", "obtaining", "taking", "finishing"]
 SLICE_SECONDS = 0.25
 """How long one look for a safe point lasts, so that the end of a cell is noticed soon after it."""
 
+URGENCY: tuple[Reason, ...] = (
+    "timer", "cell", "loop", "memory", "idle", "lifetime", "signal", "exit", "manual",
+)  # fmt: skip
+"""Which reason a save has that serves several wishes: the last of them here."""
+
 
 @dataclass(slots=True)
 class Request:
@@ -48,10 +53,11 @@ class Request:
     _absorbed: list[Request] = field(default_factory=list)
 
     def absorb(self, other: Request) -> None:
-        """Serve *other* with this one as well; an explicit wish speaks for both."""
+        """Serve *other* with this one as well; the more urgent reason speaks for both."""
         if other.reason == "manual":
-            self.reason = "manual"
             self.note = other.note or self.note
+        if URGENCY.index(other.reason) > URGENCY.index(self.reason):
+            self.reason = other.reason
         if other.patience_seconds is not None:
             self.patience_seconds = other.patience_seconds
         self._absorbed.append(other)
@@ -83,8 +89,8 @@ class Taker(Protocol):
         """Hold the calling thread and take a picture; raises KeepstateError."""
         ...
 
-    def trouble(self, error: BaseException) -> None:
-        """Remember the newest trouble."""
+    def failed(self, error: BaseException) -> None:
+        """Remember why nothing was kept."""
         ...
 
 
@@ -126,6 +132,16 @@ class Guard:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    @property
+    def writing(self) -> bool:
+        """Whether a picture was taken that is not written yet."""
+        return self._phase in ("taking", "finishing")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a save is under way or asked for."""
+        return self.writing or self._next is not None
 
     def request(self, reason: Reason, note: str = "", *, patience_seconds: float | None = None) -> Request:
         """Ask for a snapshot at the next good moment; joins a request that is already waiting."""
@@ -215,7 +231,7 @@ class Guard:
         try:
             picture = self._taker.take(request, level, where)
         except Exception as error:  # noqa: BLE001 - it must not reach the user's cell
-            self._taker.trouble(error)
+            self._taker.failed(error)
             request.error = error
         finally:  # also when the user interrupts
             with self._changed:
@@ -281,7 +297,7 @@ class Guard:
         except TakeAgain:
             again = True
         except Exception as error:  # noqa: BLE001 - the guard outlives every error
-            self._taker.trouble(error)
+            self._taker.failed(error)
             request.error = error
         with self._changed:
             self._phase = "idle"

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from keepstate._base.sizes import read_size
+from keepstate._session.notify_target import Target, read_notify
 from keepstate.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
 RestoreMode = Literal["auto", "eager", "lazy", "off"]
 CaptureMode = Literal["auto", "fork", "stage"]
@@ -21,6 +24,20 @@ SHORTEST_INTERVAL = 0.1
 LONGEST_INTERVAL = 7 * 86400.0
 LONGEST_WAIT_FOR_SAFE_POINT = 30.0
 """Seconds : after this a picture at any moment is better than none."""
+
+DEFAULTS: Mapping[str, object] = {
+    "project": None,
+    "store": None,
+    "member": None,
+    "notebook": None,
+    "track": (),
+    "restore": "auto",
+    "interval": 60.0,
+    "limits": None,
+}
+"""What ``start()`` gets where an argument is left out; one that is given like that counts as left out."""
+POLICIES = frozenset({"budget", "capture", "keep_last", "notify"})
+"""Keyword arguments of ``start()`` beyond those that it names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +51,16 @@ class Options:
     restore: RestoreMode
     interval: float
     """Seconds between two timed saves."""
-    idle_seconds: float | None
-    lifetime_seconds: float | None
+    limits: Mapping[str, float | None]
+    """``idle_seconds`` and ``lifetime_seconds``, where the user knows them better than the host's profile."""
     capture: CaptureMode
     """Whether pictures may be taken by fork, by copying, or by whichever costs less."""
     keep_last: int | None
-    """Prune after saving so that so many snapshots of this notebook stay; ``None``: only when asked."""
+    """Prune after every save so that so many snapshots of this notebook stay; ``None``: by their age."""
+    budget_bytes: int | None = None
+    """What this member may take at the store; ``None``: what the disk allows."""
+    notify: Target | None = None
+    """Where to send messages; ``None``: nowhere."""
 
     @property
     def safe_point_seconds(self) -> float:
@@ -47,53 +68,48 @@ class Options:
         return min(self.interval / 2, LONGEST_WAIT_FOR_SAFE_POINT)
 
 
-def read_options(
-    *,
-    project: str | None,
-    store: str | os.PathLike[str] | None,
-    member: str | None,
-    notebook: str | None,
-    restore: str,
-    interval: float,
-    limits: Mapping[str, float | None] | None,
-    policy: Mapping[str, object],
-) -> Options:
-    """Check the arguments of ``start()``.
+def read_options(arguments: Mapping[str, Any], *, offers: Sequence[str] = ()) -> Options:
+    """Check the arguments of ``start()``, policies among them.
+
+    Args:
+        arguments: Name → value; what is missing has its default.
+        offers: Folders that the host has for a store, best first.
 
     Raises:
         InvalidInputError: One of them is out of its range; the message names it and the range.
     """
-    for what, name in (("project", project), ("member", member), ("notebook", notebook)):
-        if name is not None and not (_is_text(name) and name.strip()):
-            raise InvalidInputError(f"{what}={name!r}: give a text that is not empty, or leave it out")
-    idle, lifetime = _limits(limits or {})
-    unknown = set(policy) - {"capture", "keep_last"}
-    if unknown:
+    if unknown := sorted(arguments.keys() - DEFAULTS.keys() - POLICIES):
         raise InvalidInputError(
-            f"start() has no argument {', '.join(sorted(unknown))}: the policies are capture and keep_last"
+            f"start() has no argument {', '.join(unknown)}: the policies are {', '.join(sorted(POLICIES))}"
         )
+    given = {**DEFAULTS, **arguments}
     return Options(
-        project=project,
-        store=read_store(store),
-        member=member,
-        notebook=notebook,
-        restore=cast("RestoreMode", _choice("restore", restore, get_args(RestoreMode))),
-        interval=_seconds("interval", interval, SHORTEST_INTERVAL, LONGEST_INTERVAL),
-        idle_seconds=idle,
-        lifetime_seconds=lifetime,
-        capture=cast("CaptureMode", _choice("capture", policy.get("capture", "auto"), get_args(CaptureMode))),
-        keep_last=_keep_last(policy.get("keep_last")),
+        project=_name("project", given["project"]),
+        store=read_store(given["store"], offers),
+        member=_name("member", given["member"]),
+        notebook=_name("notebook", given["notebook"]),
+        restore=cast("RestoreMode", _choice("restore", given["restore"], get_args(RestoreMode))),
+        interval=_seconds("interval", given["interval"], SHORTEST_INTERVAL, LONGEST_INTERVAL),
+        limits=_limits(given["limits"]),
+        capture=cast("CaptureMode", _choice("capture", given.get("capture", "auto"), get_args(CaptureMode))),
+        keep_last=_keep_last(given.get("keep_last")),
+        budget_bytes=_budget(given.get("budget")),
+        notify=read_notify(given.get("notify") or os.environ.get("KEEPSTATE_NOTIFY") or None),
     )
 
 
-def read_store(store: str | os.PathLike[str] | None) -> Path:
-    """Find the store: the argument, else ``KEEPSTATE_STORE``, else ``~/.keepstate``.
+def read_store(store: object, offers: Sequence[str] = ()) -> Path:
+    """Find the store: as given, else ``KEEPSTATE_STORE``, else what the host offers, else ``~/.keepstate``.
+
+    Args:
+        store: The argument, or what a settings file says.
+        offers: Folders, best first; one counts if its parent is there and can be written.
 
     Raises:
         InvalidInputError: It is not the path of a folder on this machine.
     """
-    given = store if store is not None else os.environ.get("KEEPSTATE_STORE") or "~/.keepstate"
-    text = os.fspath(given) if _is_text(given) or isinstance(given, os.PathLike) else ""
+    given = store if store is not None else os.environ.get("KEEPSTATE_STORE") or _offered(offers)
+    text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else ""
     if not text:
         raise InvalidInputError(f"store={given!r}: give the path of a folder")
     if "://" in text and not text.startswith("file://"):
@@ -101,22 +117,32 @@ def read_store(store: str | os.PathLike[str] | None) -> Path:
     return Path(text.removeprefix("file://")).expanduser().absolute()
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)  # whatever the annotations say, callers of start() are people
+def _offered(offers: Sequence[str]) -> str:
+    return next((offer for offer in offers if os.access(Path(offer).parent, os.W_OK)), "~/.keepstate")
 
 
-def _limits(limits: Mapping[str, float | None]) -> tuple[float | None, float | None]:
+def _name(what: str, name: object) -> str | None:
+    if name is not None and not (isinstance(name, str) and name.strip()):
+        raise InvalidInputError(f"{what}={name!r}: give a text that is not empty, or leave it out")
+    return name
+
+
+def _limits(limits: object) -> Mapping[str, float | None]:
+    if limits is None:
+        return {}
+    if not isinstance(limits, Mapping):
+        raise InvalidInputError(
+            f"limits={limits!r}: give a dictionary with idle_seconds and lifetime_seconds"
+        )
     unknown = set(limits) - {"idle_seconds", "lifetime_seconds"}
     if unknown:
         raise InvalidInputError(
             f"limits has no {', '.join(sorted(map(str, unknown)))}: use idle_seconds and lifetime_seconds"
         )
-
-    def read(what: str) -> float | None:
-        value = limits.get(what)
-        return None if value is None else _seconds(f"limits[{what!r}]", value, 1.0, math.inf)
-
-    return read("idle_seconds"), read("lifetime_seconds")
+    return {
+        what: None if value is None else _seconds(f"limits[{what!r}]", value, 1.0, math.inf)
+        for what, value in limits.items()
+    }
 
 
 def _seconds(what: str, value: object, least: float, most: float) -> float:
@@ -138,3 +164,10 @@ def _keep_last(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidInputError(f"keep_last={value!r}: give a whole number, 1 or more")
     return value
+
+
+def _budget(value: object) -> int | None:
+    try:
+        return None if value is None else read_size(value)
+    except ValueError as error:
+        raise InvalidInputError(f"budget={error}") from error

@@ -8,12 +8,15 @@ from __future__ import annotations
 import secrets
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from keepstate._capture import ChildStuck, NeedsCopy, choose, random_states, read_conditions
 from keepstate._model.snapshot import Where
+from keepstate._repository import ConflictError
+from keepstate._session import space
+from keepstate._session.budget import Cost, Faults
 from keepstate._session.guard import TakeAgain
 from keepstate._snapshot import Occasion, Save, Saved, snapshot_of
 from keepstate.errors import KeepstateError, StoreError
@@ -43,6 +46,22 @@ def new_id() -> str:
     return secrets.token_hex(ID_BYTES)
 
 
+class Observer(Protocol):
+    """What is told of saves: the session. None of it may raise."""
+
+    def save_began(self) -> None:
+        """A picture is taken, on the calling thread."""
+        ...
+
+    def save_ended(self, cost: Cost) -> None:
+        """All that was in the picture is kept."""
+        ...
+
+    def save_failed(self, why: str) -> None:
+        """Nothing was kept."""
+        ...
+
+
 @dataclass(slots=True)
 class Saving:
     """What one session knows of its saves. Only one runs at a time, which the guard sees to."""
@@ -55,19 +74,20 @@ class Saving:
     selection: Selection
     recovery: Recovery
     parents: dict[str, int]
+    observer: Observer
     clock: Clock
     last: Manifest | None = None
     """The state to which an unchanged one is equal."""
     cells: list[Cell] = field(default_factory=list)
     """Cells that have run, in order."""
-    cells_begun: int = 0
     error: str | None = None
     """The newest trouble in one sentence; gone when a save has succeeded."""
     skipped: dict[str, str] = field(default_factory=dict)
     """What the newest save could not keep → why."""
     lineage: str = field(default_factory=lambda: secrets.token_hex(8))
     _sequence: int = 0
-    _clean_at: int = -1
+    _covered: int = 0
+    _faults: Faults = field(default_factory=Faults)
     _known: dict[bytes, bytes] = field(default_factory=dict)
     _seed: int = field(default_factory=lambda: secrets.randbits(64))
     _grouped: frozenset[frozenset[str]] = frozenset()
@@ -75,6 +95,8 @@ class Saving:
     _copy_ranges: tuple[tuple[int, int], ...] = ()
     _encode_seconds: float | None = None
     _logical_bytes: int = 0
+    _last_prune: float | None = None
+    _over_budget: str | None = None
 
     def take(self, request: Request, level: Consistency, where: Where | None) -> Picture:
         """Take a picture on the calling thread; nothing in here grows with what is tracked.
@@ -83,6 +105,8 @@ class Saving:
             CaptureError: No way of taking it is open at this moment.
         """
         started = self.clock.monotonic()
+        self.observer.save_began()
+        self._faults.begin(started)
         created_at = self.clock.utc_now()
         bindings, left_out = self.selection.bindings(self.kernel.namespace, self.kernel.hidden)
         carried, pending = self.recovery.carried()
@@ -126,7 +150,7 @@ class Saving:
             clock=self.clock,
         )
         taken = choice.take(save, copy_ranges=self._copy_ranges)
-        return Picture(self, taken, self.cells_begun if level == "cell" else -1)
+        return Picture(self, taken, started, len(occasion.cells))
 
     def _place(self, level: Consistency, where: Where | None) -> Where | None:
         cell = self.kernel.running
@@ -172,32 +196,70 @@ class Saving:
         return snapshot_of(self.last)
 
     def _prune(self) -> None:
-        if self.options.keep_last is None:
-            return
-        own = self.identity
+        """Delete what is superseded, when it is time for that; if it fails, the snapshot is kept still."""
+        own, options = self.identity, self.options
         try:
-            others = self.repository.manifests(project=own.project, member=own.member)
-            self.repository.prune(
-                keep_last=self.options.keep_last,
+            if options.keep_last is None and not self._is_time_to_prune():
+                if self._over_budget:
+                    self.error = self._over_budget  # as true as it was before this save
+                return
+            self._last_prune = self.clock.monotonic()
+            report = self.repository.prune(
+                keep_last=options.keep_last,
                 member=own.member,
                 project=own.project,
-                keep=[manifest.id for manifest in others if manifest.notebook != own.notebook],
+                notebook=own.notebook,
+                budget_bytes=options.budget_bytes,
+                running=[self.lineage],
             )
+        except ConflictError:
+            return  # somebody else is at it
         except KeepstateError as error:
-            self.trouble(error)  # the snapshot is kept all the same
+            self.trouble(error)
+            return
+        self._over_budget = "; ".join(report.remarks) if report.short_bytes else None
+        self.error = self._over_budget
+
+    def _is_time_to_prune(self) -> bool:
+        if self.last is not None and self.last.reason in space.URGENT:
+            return False
+        now, own, budget = self.clock.monotonic(), self.identity.member, self.options.budget_bytes
+        if self._last_prune is None:
+            self._last_prune = now - space.PRUNE_SECONDS + space.FIRST_PRUNE_SECONDS
+        room = self.repository.room(own)
+        reason = space.when_to_prune(
+            now=now,
+            last_prune=self._last_prune,
+            saved_since=True,
+            used_bytes=None if budget is None else self.repository.held_bytes(own),
+            budget_bytes=budget,
+            free_bytes=None if room is None else room.free_bytes,
+            floor_bytes=None if room is None else room.floor_bytes,
+        )
+        return reason is not None
 
     def trouble(self, error: BaseException) -> None:
         """Remember the newest trouble; it is shown by ``status()`` and raised nowhere."""
         self.error = str(error) or type(error).__name__
 
-    @property
-    def clean(self) -> bool:
-        """Whether the last picture was kept and no cell has begun since."""
-        return self._clean_at == self.cells_begun
+    def failed(self, error: BaseException) -> None:
+        """Nothing was kept."""
+        self.trouble(error)
+        self.observer.save_failed(self.error or "")
 
-    def settle(self, cells_begun: int) -> None:
-        """Remember that everything up to that cell is kept."""
-        self._clean_at = cells_begun
+    @property
+    def owed(self) -> bool:
+        """Whether a cell has ended since the newest kept picture was taken."""
+        return len(self.cells) > self._covered
+
+    def settle(self, cells: int) -> None:
+        """Remember that what so many cells did is kept."""
+        self._covered = max(cells, self._covered)
+
+    def cost(self, taken: Taken, started: float) -> Cost:
+        """Say what a save has cost that ends now."""
+        now = self.clock.monotonic()
+        return Cost(taken.stall_seconds, self._faults.end(now), now - started)
 
     def strike(self, name: str) -> None:
         """Remember that *name* stopped a child."""
@@ -214,8 +276,10 @@ class Picture:
 
     saving: Saving
     taken: Taken
-    cells_begun: int
-    """Cells that had begun when it was taken between cells; -1 inside one."""
+    started: float
+    """By the monotonic clock."""
+    cells: int
+    """How many had ended when it was taken."""
 
     def finish(self) -> Snapshot | None:
         """Write it, on the calling thread or by waiting for the child; ``None`` if there was nothing to keep.
@@ -233,6 +297,8 @@ class Picture:
         except ChildStuck as error:
             self.saving.strike(error.name)
             raise
+        cost = self.saving.cost(self.taken, self.started)
         snapshot = self.saving.absorb(msgspec.msgpack.decode(message, type=Saved))
-        self.saving.settle(self.cells_begun)
+        self.saving.settle(self.cells)
+        self.saving.observer.save_ended(cost)
         return snapshot

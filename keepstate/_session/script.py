@@ -40,6 +40,11 @@ class ScriptKernel:
         self._cell = Cell(None, "")
 
     @property
+    def id(self) -> str | None:
+        """No server knows it."""
+        return None
+
+    @property
     def running(self) -> Cell | None:
         """A script is always in the middle of itself."""
         return self._cell

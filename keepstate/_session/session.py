@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import threading
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
-
-import psutil
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import SafePoints, place_of_caller
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
 from keepstate._session.guard import Guard
 from keepstate._session.kept import Kept
+from keepstate._session.limits import age_of_machine, settle_limits
+from keepstate._session.lookout import Lookout
+from keepstate._session.notify import Notifier
+from keepstate._session.notify_messages import SessionEnded
 from keepstate._session.recovery import Recovery
 from keepstate._session.saving import Saving, new_id
-from keepstate._session.timer import Timer
 from keepstate._snapshot import snapshot_of
 from keepstate._tracking import Selection, check_name, names_of
 from keepstate.errors import CaptureError, InvalidInputError, KeepstateError, NotFoundError, SessionError
@@ -66,6 +66,20 @@ class Session:
         self._recovery = Recovery(repository, kernel.namespace)
         self._kept = Kept(repository, identity, kernel, self._selection, self._recovery, clock)
         self._main_thread = threading.main_thread().ident
+        limits = settle_limits(host.profile, options.limits)
+        self._notifier = None if options.notify is None else Notifier(options.notify, clock=clock)
+        self._lookout = Lookout(
+            kernel=kernel,
+            identity=str(identity),
+            limits=limits,
+            age_seconds=age_of_machine(clock, limits.lifetime),
+            interval_seconds=options.interval,
+            tracked=self._bound,
+            owed=lambda: self._saving.owed,
+            trouble=self.trouble,
+            notifier=self._notifier,
+            clock=clock,
+        )
         newest = self._wait_for_dead_writer()
         self._saving = Saving(
             identity=identity,
@@ -76,6 +90,7 @@ class Session:
             selection=self._selection,
             recovery=self._recovery,
             parents=_last_sequences(newest),
+            observer=self._lookout,
             clock=clock,
         )
         self._guard = Guard(
@@ -86,8 +101,6 @@ class Session:
             patience_seconds=options.safe_point_seconds,
             clock=clock,
         )
-        self._timer = Timer(options.interval, self._on_timer)
-        self._last_activity = clock.utc_now()
         self._at_stop: list[Callable[[], object]] = []
         self._process = os.getpid()
         self._stopped = False
@@ -119,7 +132,7 @@ class Session:
     def begin(self) -> None:
         """Start to guard; called once everything else stands."""
         self._guard.start()
-        self._timer.start()
+        self._lookout.start(self._guard)
 
     @property
     def active(self) -> bool:
@@ -179,7 +192,7 @@ class Session:
     def snapshot(self, note: str = "", *, wait: bool = True) -> Snapshot:
         """Keep the state as it is now; see :func:`keepstate.snapshot`."""
         self._must_be_active()
-        if not self._has_something():
+        if not self._bound():
             raise NotFoundError(
                 "there is nothing to keep: no tracked name is bound; keepstate.track(…) tracks one"
             )
@@ -237,27 +250,32 @@ class Session:
     def status(self) -> Status:
         """Say how things stand; see :func:`keepstate.status`."""
         last = snapshot_of(self._saving.last) if self._saving.last is not None else None
+        agenda = self._lookout.agenda
+        deadline = self._lookout.deadline()
         return Status(
             host=self._host.name,
-            idle_limit_seconds=self.options.idle_seconds,
-            lifetime_limit_seconds=self.options.lifetime_seconds,
-            deadline=self._deadline(),
+            idle_limit_seconds=None if agenda.limits.idle is None else agenda.limits.idle.seconds,
+            lifetime_limit_seconds=None if agenda.limits.lifetime is None else agenda.limits.lifetime.seconds,
+            deadline=deadline,
             tracked=self._tracked(),
             last_snapshot=last,
             durability=None if last is None else last.durability,
             pending_bytes=0,  # the store is this machine's own folder: what is committed is where it must be
-            error=self._saving.error,
+            error=self._saving.error or (None if self._notifier is None else self._notifier.trouble),
             state="guarding" if self.active else "stopped",
+            cadence_seconds=agenda.cadence_seconds,
+            remarks=agenda.limits.sentences,
+            seconds_left=None if deadline is None else (deadline - self._clock.utc_now()).total_seconds(),
         )
 
     def stop(self, *, snapshot: bool = True, reason: Reason = "manual") -> None:
         """End the guard, after one last snapshot; see :func:`keepstate.stop`."""
         if not self.active:
             return
-        self._timer.stop()
+        self._lookout.stop()
         request = None
         try:
-            if snapshot and self._has_something():
+            if snapshot and self._bound():
                 request = (
                     self._guard.take_here("exit", "cell", wait_for_turn=True)
                     if reason == "exit"
@@ -267,6 +285,7 @@ class Session:
         finally:
             self._stopped = True
             self._guard.close()
+            self._say_that_it_ended(reason)
             for callback in self._at_stop:
                 callback()
         if request is not None and request.error is not None and reason != "exit":
@@ -278,8 +297,7 @@ class Session:
         """A cell is about to run."""
         if not self.active:
             return
-        self._saving.cells_begun += 1
-        self._last_activity = self._clock.utc_now()
+        self._lookout.cell_began()
         if bound := self._recovery.before_cell(reads):
             self._kernel.say(f"keepstate: {', '.join(bound)} restored, now that the library is there")
 
@@ -292,28 +310,23 @@ class Session:
         """
         if not self.active:
             return
-        self._last_activity = self._clock.utc_now()
         self._saving.cells.append(cell)
         for sentence in self._recovery.after_cell():
             self._kernel.say(sentence)
         explanation = None if missing is None else self._recovery.explain_missing(missing)
         if explanation is not None:
             self._kernel.say(explanation)
-        if not self._has_something():
+        at_once = self._lookout.cell_ended()
+        if not self._bound():
             return
-        if threading.get_ident() == self._main_thread and self._kernel.running is None:
+        if self._kernel.running is not None or threading.get_ident() != self._main_thread:
+            self._guard.request("cell")  # another cell still runs, in another subshell
+        elif at_once:
             self._guard.take_here("cell", "cell")
-        else:  # another cell still runs, in another subshell
-            self._guard.request("cell")
 
     def trouble(self, error: BaseException) -> None:
         """Remember what went wrong in a hook; ``status()`` shows it."""
         self._saving.trouble(error)
-
-    def _on_timer(self) -> None:
-        idle = self._kernel.running is None and self._saving.clean and not self._kernel.background()
-        if self._has_something() and not idle:
-            self._guard.request("timer")
 
     # -- small things --------------------------------------------------------------------------------
 
@@ -328,19 +341,25 @@ class Session:
         bound, _ = self._selection.bindings(self._kernel.namespace, self._kernel.hidden)
         return tuple(sorted({*self._selection.names, *bound}))
 
-    def _has_something(self) -> bool:
+    def _bound(self) -> tuple[str, ...]:
+        """Names that are tracked and have a value."""
         bound, _ = self._selection.bindings(self._kernel.namespace, self._kernel.hidden)
-        return bool(bound)
+        return tuple(bound)
 
-    def _deadline(self) -> datetime | None:
-        ends = []
-        if self.options.idle_seconds is not None:
-            quiet_since = self._clock.utc_now() if self._kernel.running else self._last_activity
-            ends.append(quiet_since + timedelta(seconds=self.options.idle_seconds))
-        if self.options.lifetime_seconds is not None:
-            born = datetime.fromtimestamp(psutil.Process().create_time(), UTC)
-            ends.append(born + timedelta(seconds=self.options.lifetime_seconds))
-        return min(ends, default=None)
+    def _say_that_it_ended(self, reason: Reason) -> None:
+        if self._notifier is None:
+            return
+        last = self._saving.last
+        self._notifier.tell(
+            SessionEnded(
+                identity=str(self.identity),
+                reason=reason,
+                snapshot=None if last is None else last.id,
+                kept=() if last is None else tuple(last.names),
+                logical_bytes=0 if last is None else last.logical_bytes,
+            )
+        )
+        self._notifier.close()
 
     def __repr__(self) -> str:
         return f"<keepstate session: {self.identity}, {'guarding' if self.active else 'stopped'}>"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keepstate import codecs
+from keepstate._model.folders import FOLDER_CODEC
 from keepstate._model.parts import Member, StoredGroup
 from keepstate._snapshot.occasion import decode_cells
 from keepstate._snapshot.saver import CODEC
@@ -95,6 +96,10 @@ class Loader:
         self._open.append(record_id)
         try:
             record = self._record(record_id)
+            if record.codec == FOLDER_CODEC:
+                raise CodecError(
+                    "it is a folder of files, which restoring writes to the disk and binds to no name"
+                )
             if record.codec != CODEC:
                 raise CodecError(
                     f"it was encoded as {record.codec!r}, which this version does not know: upgrade"

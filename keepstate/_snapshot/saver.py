@@ -24,12 +24,14 @@ from keepstate._model.manifest import (
 )
 from keepstate._repository import Commit, ConflictError, Piece, fingerprint_pieces, fingerprint_stream
 from keepstate._snapshot.occasion import Occasion, encode_cells, manifest_of
+from keepstate._snapshot.part_store import RepositoryPartStore
 from keepstate.errors import CaptureError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from keepstate._capture import Tools
+    from keepstate._model.folders import SelfStored, SelfStoring
     from keepstate._model.manifest import Ref
     from keepstate._model.parts import EncodedGroup, Member, Part
     from keepstate._repository import Repository, Writer
@@ -50,6 +52,11 @@ class Saved(msgspec.Struct, frozen=True):
     logical_bytes: int = 0
     groups: list[list[str]] = []
     """Names that shared objects, to be encoded together at once the next time."""
+    memories: dict[str, bytes] = {}
+    """Name of a group that stored itself → what it wants to be given the next time; of groups whose memory
+    has changed, also if nothing was written, and of none if the store refused."""
+    unfinished: list[str] = []
+    """Names of such groups of which another save soon would keep more."""
     trouble: str = ""
     """Why the store refused, in a sentence."""
     again: bool = False
@@ -91,6 +98,7 @@ class Save:
         grouped: Names that shared objects the last time.
         refuse: Names not to be tried, because encoding them hung before.
         previous: The snapshot to which an unchanged state is equal.
+        beside: Groups that store themselves, after the objects: watched folders.
     """
 
     def __init__(
@@ -105,6 +113,7 @@ class Save:
         grouped: Collection[frozenset[str]] = (),
         refuse: Collection[str] = (),
         previous: Manifest | None = None,
+        beside: Sequence[SelfStoring] = (),
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._occasion = occasion
@@ -116,6 +125,7 @@ class Save:
         self._grouped = grouped
         self._refuse = refuse
         self._previous = previous
+        self._beside = beside
         self._clock = clock
         self._prepared: _Prepared | None = None
 
@@ -188,7 +198,8 @@ class Save:
             ) as writer:
                 return self._publish(self._prepared, writer, tools)
         except ConflictError as error:
-            return Saved(trouble=str(error), again=bool(self._known))
+            relied = bool(self._known) or any(group.relies for group in self._beside)
+            return Saved(trouble=str(error), again=relied)
         except StoreError as error:
             return Saved(trouble=str(error))
 
@@ -205,12 +216,23 @@ class Save:
                 definitions[group.key] = ids[group.key]
         random = writer.put_bytes(occasion.random) if occasion.random else None
         skipped = {**occasion.left_out, **prepared.skipped}
+        beside, broken = self._put_beside(writer, tools)
+        for name, stored in beside.items():
+            names[name] = stored.entry
+            skipped |= stored.skipped
+        for name, why in broken.items():
+            skipped[name] = why
+            if previous is not None and name in previous.names:
+                names[name] = _carried(previous.names[name], previous.id)
+        logical_bytes = prepared.logical_bytes + sum(each.entry.logical_bytes for each in beside.values())
         unchanged = _same(previous, names, definitions, random, skipped)
         facts = Saved(
             unchanged=unchanged,
             skipped=skipped,
             encode_seconds=prepared.encode_seconds,
             logical_bytes=prepared.logical_bytes,
+            memories={name: stored.memory for name, stored in beside.items() if stored.memory},
+            unfinished=[name for name, stored in beside.items() if stored.unfinished],
             groups=[
                 sorted(m.name for m in group.members) for group in prepared.groups if len(group.members) > 1
             ],
@@ -229,13 +251,27 @@ class Save:
                 skipped=skipped,
                 random=random,
                 cells=cells,
-                logical_bytes=prepared.logical_bytes,
+                logical_bytes=logical_bytes,
                 written_bytes=written_bytes,
                 stall_seconds=stall_seconds,
                 seconds=self._clock.monotonic() - occasion.started,
             )
 
         return msgspec.structs.replace(facts, commit=writer.commit(manifest))
+
+    def _put_beside(self, writer: Writer, tools: Tools) -> tuple[dict[str, SelfStored], dict[str, str]]:
+        """Have the other groups store themselves; one that cannot costs itself alone."""
+        store = RepositoryPartStore(writer, self._repository.path, seed=self._seed, progress=tools.progress)
+        stored: dict[str, SelfStored] = {}
+        broken: dict[str, str] = {}
+        for group in self._beside:
+            try:
+                stored[group.name] = group.store(store)
+            except (StoreError, MemoryError):
+                raise  # then nothing can be written
+            except Exception as error:  # noqa: BLE001 - whatever a folder does, the values must be kept
+                broken[group.name] = f"it could not be stored: {type(error).__name__}: {error}"
+        return stored, broken
 
     @staticmethod
     def _put_groups(prepared: _Prepared, writer: Writer, tools: Tools) -> dict[str, bytes]:
@@ -259,6 +295,10 @@ class Save:
             done += group.logical_bytes
             tools.progress(group.key, done)
         return ids
+
+
+def _carried(entry: Entry, snapshot_id: str) -> Entry:
+    return entry if entry.kept_in else msgspec.structs.replace(entry, kept_in=snapshot_id)
 
 
 def _that_can_be_frozen(

@@ -22,13 +22,24 @@ def test_surroundings(keepstate, store):
 
 
 def test_host_and_why(keepstate, store):
-    """The host is told with the variable that told it."""
+    """The host is told with the mark that told it, and each limit with its certainty and its source."""
     found = keepstate("doctor", "--store", store, "--json", KAGGLE_KERNEL_RUN_TYPE="Interactive")
-    assert found.document["host"] == {
-        "name": "kaggle",
-        "told_by": ["KAGGLE_KERNEL_RUN_TYPE"],
-        "trouble": None,
-    }
+    host = found.document["host"]
+    assert (host["name"], host["variant"]) == ("kaggle", "interactive")
+    assert host["told_by"] == ["KAGGLE_KERNEL_RUN_TYPE"]
+    assert (host["idle"]["seconds"], host["idle"]["certainty"]) == (1200, "certain")
+    assert "kaggle.com" in host["lifetime"]["source"]
+    shown = keepstate("doctor", "--store", store, KAGGLE_KERNEL_RUN_TYPE="Interactive").out
+    assert "20 min 0 s (certain" in shown
+
+
+def test_settings_file(keepstate, store, tmp_path, monkeypatch):
+    """The file whose settings hold here is named, and a limit of it is the user's."""
+    (tmp_path / "keepstate.toml").write_text("[limits]\nidle_seconds = 77\n")
+    monkeypatch.chdir(tmp_path)
+    host = keepstate("doctor", "--store", store, "--json").document["host"]
+    assert host["settings"] == str(tmp_path / "keepstate.toml")
+    assert (host["idle"]["seconds"], host["idle"]["certainty"]) == (77, "yours")
 
 
 def test_host_told_by_two(keepstate, store):
@@ -46,7 +57,7 @@ def test_host_told_twice(keepstate, store):
 
 def test_plain_host(keepstate, store):
     """Where no variable tells a host, that is said."""
-    assert "no variable of a known host" in " ".join(keepstate("doctor", "--store", store).out.split())
+    assert "no mark of another host is here" in " ".join(keepstate("doctor", "--store", store).out.split())
 
 
 def test_wrong_host(keepstate, store):

@@ -2,9 +2,11 @@
 
 import dataclasses
 import shutil
+from datetime import timedelta
 
 from stores import files, save, snapshot_id, spoil
 
+from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._model.snapshot import Snapshot
 
 
@@ -87,3 +89,16 @@ def test_state_inside_a_cell_is_marked(keepstate, tmp_path):
     """A state that was taken inside a cell is told from one between cells."""
     save(tmp_path / "store", {"x": 1}, consistency="statement")
     assert "inside a cell" in " ".join(keepstate("log", "--store", tmp_path / "store").out.split())
+
+
+def test_says_what_each_is_kept_for(keepstate, tmp_path):
+    """All reasons are in the document; in the table, what the next prune would take is marked."""
+    for number, days in ((1, 90), (2, 80), (3, 0)):
+        taken = SYSTEM_CLOCK.utc_now() - timedelta(days=days)
+        save(tmp_path / "store", {"x": number}, number=number, created_at=taken, note="a" * (number == 2))
+    found = keepstate("log", "--store", tmp_path / "store", "--json").document
+    assert [each["kept_for"] for each in found][1:] == [["it has a note"], []]
+    assert "taken within the last hour" in found[0]["kept_for"]
+    assert "the last of its session" in found[0]["kept_for"]
+    out = " ".join(keepstate("log", "--store", tmp_path / "store").out.split())
+    assert out.count("goes at a prune") == 1

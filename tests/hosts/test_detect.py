@@ -88,7 +88,7 @@ def test_every_number_says_how_sure_it_is_and_where_it_is_from():
         ({"COLAB_NOTEBOOK_ID": "n"}, "plain"),
         ({**MANAGED, **HUB, "DEEPNOTE_PROJECT_ID": "x"}, "colab"),
         ({"HOME": "/home/studio-lab-user/../root"}, "plain"),
-        ({name: "\x00\n" * 500 for name in ("JUPYTERHUB_SERVICE_PREFIX", "BINDER_REPO_URL")}, "binder"),
+        (dict.fromkeys(("JUPYTERHUB_SERVICE_PREFIX", "BINDER_REPO_URL"), "\x00\n" * 500), "binder"),
     ],
 )
 def test_a_contradictory_environment_gives_a_sane_host(environment, name):

@@ -104,6 +104,33 @@ def test_prune_survives_a_power_cut_at_any_moment(tmp_path):
     assert check(tmp_path, root, before, disk.log, values) > 20
 
 
+def test_a_prune_for_a_budget_survives_a_power_cut_at_any_moment(tmp_path):
+    """Whatever goes for bytes or by request goes as safely: what was to stay is there and whole, always."""
+    (tmp_path / "disk").mkdir()
+    root = tmp_path / "disk" / "store"
+    steps = [(n, {"a": os.urandom(4000), "b": VALUES["b"], "c": os.urandom(50)}) for n in (1, 2, 3)]
+    repository = Repository.open(root, create=True, disk=RecordingDisk())
+    known = {}
+    for sequence, values in steps:
+        note = "named" if sequence < 3 else ""
+        known = save(repository, values, sequence=sequence, note=note, known=known).known
+    save(
+        repository, {"a": b"other"}, sequence=1, lineage="s2", notebook="m", created_at="2020-01-01T00:00:00Z"
+    )
+    before = {root.name: take(root)}
+    disk = RecordingDisk()
+    repository = Repository.open(root, create=True, disk=disk)
+    values = {snapshot_id("s1", n): v for n, v in steps} | {snapshot_id("s2", 1): {"a": b"other"}}
+    for own in (snapshot_id("s1", 2), snapshot_id("s1", 3), snapshot_id("s2", 1)):
+        disk.mark(f"committed {own}", root)
+    report = repository.prune(notebook="n", drop=[snapshot_id("s1", 1)], budget_bytes=1)
+    assert report.removed == [snapshot_id("s1", 1)]
+    assert report.deleted_packs, "otherwise this test tests nothing"
+    assert report.repacked_packs, "likewise"
+    disk.mark(f"removed {snapshot_id('s1', 1)}", root)
+    assert check(tmp_path, root, before, disk.log, values) > 20
+
+
 def test_a_save_beside_garbage_and_condemned_packs_survives(tmp_path):
     """A save that finds a torn temporary file and a round of prune left open commits as durably as any."""
     (tmp_path / "disk").mkdir()

@@ -60,8 +60,9 @@ def test_the_last_of_every_session_stays(tmp_path):
              consistency="cell" if sequence == 1 else "operation")  # fmt: skip
     report = repository.prune(keep_last=1)
     assert report.kept == {
-        snapshot_id("s9", 3): "one of the newest 1",
-        snapshot_id("s9", 1): "the newest that is consistent",
+        snapshot_id("s9", 3): "one of the newest 1; the last of its session; "
+        "the newest that was taken inside an operation",
+        snapshot_id("s9", 1): "the newest that was taken between cells",
         **{snapshot_id(f"s{n}", 2): "the last of its session" for n in range(3)},
     }
     assert everything(repository.path).keys() == report.kept.keys()

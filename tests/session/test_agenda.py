@@ -1,5 +1,7 @@
 """What is due when, in simulated time: hours of a notebook in a second."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ def world(host, **options):
 
 
 def test_an_idle_session_with_nothing_changed_is_not_touched():
-    """Two hours alone after one cell on Colab: the save after the cell, looks ahead of the end, and no more."""
+    """Two hours alone after one cell on Colab: a save after the cell, looks ahead of the end, and no more."""
     colab = world("colab/free")
     colab.cell()
     colab.run(2 * HOUR)
@@ -31,7 +33,7 @@ def test_twelve_hours_of_one_cell_on_colab():
     colab.run(12 * HOUR)
     assert [kind for _, kind in colab.looks] == ["lifetime"] * 4
     assert {reason for _, reason in colab.saves} == {"timer", "lifetime"}
-    gaps = [b - a for (a, _), (b, _) in zip(colab.saves, colab.saves[1:], strict=False)]
+    gaps = [b - a for (a, _), (b, _) in itertools.pairwise(colab.saves)]
     assert max(gaps) < 61
     assert 719 <= len(colab.saves) <= 724
 
@@ -82,7 +84,7 @@ def test_a_save_of_forty_seconds_is_not_made_every_minute():
     plain.begin_cell()
     plain.run(HOUR)
     starts = [start for start, _ in plain.saves]
-    assert min(b - a for a, b in zip(starts, starts[1:], strict=False)) >= 160
+    assert min(b - a for a, b in itertools.pairwise(starts)) >= 160
     assert plain.agenda.stretched
     assert plain.agenda.cadence_seconds == 120
 
@@ -121,7 +123,7 @@ def test_a_store_that_fails_is_tried_again_with_growing_distance_and_ahead_of_ev
     kaggle = world("kaggle/interactive", store_works=False)
     kaggle.cell()
     kaggle.run(1000)
-    gaps = [round(b - a) for a, b in zip(kaggle.failed, kaggle.failed[1:], strict=False)]
+    gaps = [round(b - a) for a, b in itertools.pairwise(kaggle.failed)]
     assert gaps[:5] == [5, 10, 20, 40, 80]
     kaggle.store_works = True
     kaggle.run(200)

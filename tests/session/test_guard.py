@@ -66,7 +66,7 @@ class Studio:
             raise TakeAgain
         return f"snapshot {len(self.taken)}"
 
-    def trouble(self, error):
+    def failed(self, error):
         self.troubles.append(error)
 
 

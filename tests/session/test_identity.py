@@ -2,11 +2,12 @@
 
 import pytest
 
-from keepstate._hosts import Host
+from keepstate._hosts import Host, profile_named
 from keepstate._session.identity import identify
 from keepstate.errors import IdentityError
 
-NOBODY = Host("plain", None, None)
+PLAIN = profile_named("plain")
+NOBODY = Host(PLAIN, ())
 
 
 def test_on_a_disk_of_ones_own_constants_stand_in():
@@ -17,14 +18,14 @@ def test_on_a_disk_of_ones_own_constants_stand_in():
 
 def test_the_host_names_the_notebook_and_the_account():
     """What the host knows is used before any constant."""
-    host = Host("jupyterhub", "work/a.ipynb", "ana")
+    host = Host(PLAIN, (), "work/a.ipynb", "ana")
     found = identify(project=None, member=None, notebook=None, host=host, shared=False)
     assert (found.member, found.notebook) == ("ana", "work/a.ipynb")
 
 
 def test_what_the_call_says_wins():
     """An argument is stronger than the host."""
-    host = Host("jupyterhub", "work/a.ipynb", "ana")
+    host = Host(PLAIN, (), "work/a.ipynb", "ana")
     found = identify(project="p", member="ben", notebook="b", host=host, shared=True)
     assert (found.project, found.member, found.notebook) == ("p", "ben", "b")
 

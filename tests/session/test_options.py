@@ -15,7 +15,6 @@ GOOD = {
     "restore": "auto",
     "interval": 60.0,
     "limits": None,
-    "policy": {},
 }
 
 
@@ -30,9 +29,13 @@ GOOD = {
         ({"restore": "maybe"}, "restore='maybe'"),
         ({"limits": {"idle": 3}}, "limits has no idle"),
         ({"limits": {"idle_seconds": -3}}, "idle_seconds"),
-        ({"policy": {"colour": 1}}, "no argument colour"),
-        ({"policy": {"keep_last": 0}}, "keep_last=0"),
-        ({"policy": {"capture": "magic"}}, "capture='magic'"),
+        ({"limits": 90}, "limits=90"),
+        ({"notify": "example.org"}, "notify"),
+        ({"colour": 1}, "no argument colour"),
+        ({"keep_last": 0}, "keep_last=0"),
+        ({"capture": "magic"}, "capture='magic'"),
+        ({"budget": "5G"}, "budget='5G' is no size"),
+        ({"budget": 0}, "budget=0"),
         ({"store": "s3://bucket"}, "s3://bucket"),
         ({"store": ""}, None),
         ({"store": 5}, "store=5"),
@@ -43,18 +46,25 @@ def test_a_bad_argument_is_named(change, told, monkeypatch):
     """The message says which argument it was."""
     monkeypatch.delenv("KEEPSTATE_STORE", raising=False)
     with pytest.raises(InvalidInputError, match=told):
-        read_options(**{**GOOD, **change})
+        read_options({**GOOD, **change})
 
 
 def test_the_store_comes_from_the_environment_and_then_from_home(monkeypatch):
     """The argument is first, KEEPSTATE_STORE second, the home folder last."""
     monkeypatch.setenv("KEEPSTATE_STORE", "/somewhere")
-    assert read_options(**{**GOOD, "store": None}).store == Path("/somewhere")
+    assert read_options({**GOOD, "store": None}).store == Path("/somewhere")
     monkeypatch.delenv("KEEPSTATE_STORE")
-    assert read_options(**{**GOOD, "store": None}).store == Path.home() / ".keepstate"
+    assert read_options({**GOOD, "store": None}).store == Path.home() / ".keepstate"
 
 
 def test_a_safe_point_is_waited_for_half_the_interval_and_at_most_thirty_seconds():
     """A later picture at a better moment is worth waiting for, but not for ever."""
-    assert read_options(**{**GOOD, "interval": 10}).safe_point_seconds == 5
-    assert read_options(**{**GOOD, "interval": 600}).safe_point_seconds == 30
+    assert read_options({**GOOD, "interval": 10}).safe_point_seconds == 5
+    assert read_options({**GOOD, "interval": 600}).safe_point_seconds == 30
+
+
+def test_a_budget_is_a_size():
+    """As people write it, or in bytes; without one there is none."""
+    assert read_options({**GOOD, "budget": "5GB"}).budget_bytes == 5_000_000_000
+    assert read_options({**GOOD, "budget": 4096}).budget_bytes == 4096
+    assert read_options(GOOD).budget_bytes is None

@@ -153,3 +153,18 @@ def test_a_codec_of_a_later_version_costs_its_names_alone(repository):
     outcome, _ = load(repository, manifest)
     assert outcome.restored == {"b": [1]}
     assert "later" in outcome.failed["a"]
+
+
+def test_a_folder_of_files_is_no_value(repository):
+    """Whoever asks for it as a value is told what it is; the values beside it come back."""
+    with repository.writer("me") as writer:
+        member = MemberRecord("outputs/", "variable", "folder", False)
+        record = GroupRecord("files1", [member], {}, "outputs/", writer.put_bytes(b"?"), [])
+        names = {"outputs/": Entry(writer.put_record(record), "folder", 1)}
+        good = Saver(repository).save({"b": [1]}).commit.manifest
+        manifest = msgspec.structs.replace(good, names={**names, **good.names}, sequence=2)
+        writer.commit(lambda _: manifest)
+    repository.refresh()
+    outcome, _ = load(repository, manifest)
+    assert outcome.restored == {"b": [1]}
+    assert "folder of files" in outcome.failed["outputs/"]

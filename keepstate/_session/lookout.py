@@ -1,0 +1,242 @@
+"""Keeps an eye on time, memory and the host, and asks for a save when one is due.
+
+The plan is the agenda's, the picture the guard's; here is what rings between them, and what the user's
+webhook is told of it. In the notebook nothing of this is ever said: ``status()`` has it.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import psutil
+
+from keepstate._base.clock import Instant, instant
+from keepstate._capture import read_room
+from keepstate._hosts import last_activity
+from keepstate._session import pressure
+from keepstate._session.agenda import Agenda, Scene
+from keepstate._session.notify_failing import Failing
+from keepstate._session.notify_messages import DeadlineAhead
+from keepstate._session.timer import Timer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from keepstate._base.clock import Clock
+    from keepstate._model.kernel import Kernel
+    from keepstate._session.agenda import Deadline, Kind
+    from keepstate._session.budget import Cost
+    from keepstate._session.guard import Guard
+    from keepstate._session.limits import Limits
+    from keepstate._session.notify import Notifier
+    from keepstate._session.notify_messages import Message
+
+BUSY_SHARE = 0.1
+"""Of one processor: a host that counts load takes a kernel with more than this for active. A guess: none of
+them publishes its number."""
+
+
+class Lookout:
+    """The eyes of one session; also what is told of its saves.
+
+    Args:
+        kernel: What runs the user's code.
+        identity: Whose state it is, for people.
+        limits: Of this machine.
+        age_seconds: How long the host has counted its lifetime.
+        interval_seconds: Between two saves inside a long cell.
+        tracked: Gives the names that are bound and guarded.
+        owed: Tells whether a cell has ended since the newest kept picture.
+        trouble: Told what went wrong in the background.
+        notifier: Sends messages; ``None``: nobody wants any.
+        clock: Tells the time.
+    """
+
+    def __init__(
+        self,
+        *,
+        kernel: Kernel,
+        identity: str,
+        limits: Limits,
+        age_seconds: float,
+        interval_seconds: float,
+        tracked: Callable[[], tuple[str, ...]],
+        owed: Callable[[], bool],
+        trouble: Callable[[BaseException], None],
+        notifier: Notifier | None,
+        clock: Clock,
+    ) -> None:
+        self.agenda = Agenda(limits, interval_seconds=interval_seconds, age_seconds=age_seconds, clock=clock)
+        self._kernel = kernel
+        self._identity = identity
+        self._tracked = tracked
+        self._owed = owed
+        self._notifier = notifier
+        self._clock = clock
+        self._guard: Guard | None = None
+        self._timer = Timer(self._plan, self._ring, trouble=trouble, clock=clock)
+        self._pressure = pressure.Pressure()
+        self._failing = Failing(identity, clock)
+        self._failed = False
+        self._load = _Load(clock)
+
+    def start(self, guard: Guard) -> None:
+        """Begin; saves are asked of *guard*."""
+        self._guard = guard
+        if self._notifier is not None:
+            self._notifier.start()
+        self._timer.start()
+        self._timer.poke()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._timer.stop()
+
+    # -- what the kernel does ------------------------------------------------------------------------
+
+    def cell_began(self) -> None:
+        """Somebody is there."""
+        self.agenda.seen()
+        self._timer.poke()
+
+    def cell_ended(self) -> bool:
+        """Say whether a save shall follow at once; otherwise it comes by itself when it is due."""
+        self.agenda.seen()
+        self._timer.poke()
+        return self._guard is not None and not self._guard.writing and self.agenda.rested()
+
+    # -- what becomes of saves -----------------------------------------------------------------------
+
+    def save_began(self) -> None:
+        """A picture is taken."""
+        self.agenda.save_began()
+
+    def save_ended(self, cost: Cost) -> None:
+        """All that was in it is kept."""
+        self.agenda.save_ended(cost)
+        self._failed = False
+        self._tell(self._failing.succeeded())
+        self._timer.poke()
+
+    def save_failed(self, why: str) -> None:
+        """Nothing was kept."""
+        self.agenda.save_failed()
+        self._failed = True
+        self._tell(self._failing.failed(why))
+        self._timer.poke()
+
+    # -- alarms, on the timer's thread ---------------------------------------------------------------
+
+    def scene(self) -> Scene:
+        """What goes on right now."""
+        return Scene(
+            running=self._kernel.running is not None,
+            background=bool(self._kernel.background()),
+            owed=self._owed(),
+            saving=self._guard is not None and self._guard.busy,
+        )
+
+    def deadline(self) -> datetime | None:
+        """Give the nearest foreseen end, aware, in UTC."""
+        return self.agenda.nearest(self.scene())
+
+    def _plan(self) -> Mapping[str, float]:
+        if not self._tracked():
+            return {}  # there is nothing to lose; the cell that changes this pokes
+        scene = self.scene()
+        alarms: dict[str, float] = dict(self.agenda.alarms(scene).items())
+        if scene.running or scene.background:
+            alarms["memory"] = pressure.READ_SECONDS
+        return alarms
+
+    def _ring(self, alarm: str) -> None:
+        if self._guard is None:
+            return
+        if alarm == "memory":
+            self._look_at_memory(self._guard)
+        elif alarm == "save":
+            scene = self.scene()
+            if self.agenda.save_is_due(scene):
+                self._guard.request("cell" if scene.owed else "timer")
+        elif alarm == "idle":
+            self._look_at_host()
+            self._look_ahead("idle", self._guard)
+        else:
+            self._look_ahead("lifetime", self._guard)
+
+    def _look_at_memory(self, guard: Guard) -> None:
+        room = read_room()
+        if room is None:
+            return
+        if self._pressure.feed(self._clock.monotonic(), room) is not None and not guard.busy:
+            guard.request("memory", patience_seconds=pressure.PATIENCE_SECONDS)
+
+    def _look_ahead(self, kind: Kind, guard: Guard) -> None:
+        scene = self.scene()
+        deadline = self.agenda.look(kind, scene)
+        if deadline is None:
+            return
+        safe = not scene.may_differ and not self._failed
+        if not safe:
+            guard.request(kind)
+        if deadline.first or not safe:
+            self._tell_of(deadline, safe=safe)
+
+    def _look_at_host(self) -> None:
+        """See whether the host saw activity that was no cell."""
+        counts = self.agenda.limits.counts
+        if counts == "server" and self._kernel.id is not None:
+            seen = last_activity(os.environ, self._kernel.id)
+            now = instant(self._clock)
+            if seen is not None and seen <= now.wall:
+                ago = (now.wall - seen).total_seconds()
+                self.agenda.seen(Instant(now.monotonic - ago, now.wall - timedelta(seconds=ago)))
+        elif counts == "processor" and self._load.share() > BUSY_SHARE:
+            self.agenda.seen()
+
+    def _tell_of(self, deadline: Deadline, *, safe: bool) -> None:
+        self._tell(
+            DeadlineAhead(
+                identity=self._identity,
+                kind=deadline.kind,
+                at=self._clock.utc_now() + timedelta(seconds=deadline.seconds_left),
+                seconds_left=deadline.seconds_left,
+                safe=safe,
+                unsaved=() if safe else self._tracked(),
+                needs_seconds=None if safe else self.agenda.needs_seconds or None,
+            )
+        )
+
+    def _tell(self, message: Message | None) -> None:
+        if self._notifier is not None and message is not None:
+            self._notifier.tell(message)
+
+
+class _Load:
+    """How much of one processor this kernel and its children used since the last look."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._before = (clock.monotonic(), self._used())
+
+    def share(self) -> float:
+        """Give it, 0 for none, 2 for two processors."""
+        when, used = self._before
+        self._before = self._clock.monotonic(), self._used()
+        passed = self._before[0] - when
+        return (self._before[1] - used) / passed if passed > 0 else 0.0
+
+    @staticmethod
+    def _used() -> float:
+        total = 0.0
+        with suppress(psutil.Error):
+            own = psutil.Process()
+            for process in (own, *own.children(recursive=True)):
+                with suppress(psutil.Error):
+                    times = process.cpu_times()
+                    total += times.user + times.system
+        return total

@@ -1,0 +1,64 @@
+"""What a session finds before it begins: the host, and the settings of the project."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keepstate._hosts import Host, detect_host
+from keepstate._session.options import Options, read_options, read_store
+from keepstate._session.settings import Settings, read_settings
+from keepstate.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Both, as they are in this process and this folder."""
+
+    settings: Settings
+    host: Host
+
+    def options(self, given: Mapping[str, object]) -> Options:
+        """Check the arguments of a call, completed by the settings file.
+
+        Raises:
+            InvalidInputError: One of them is out of its range.
+        """
+        return read_options(self.settings.completing(given), offers=self.host.profile.offers)
+
+    def tracked(self, given: Mapping[str, object]) -> list[object]:
+        """Give what shall be tracked: names, and objects that a variable holds.
+
+        Raises:
+            InvalidInputError: The settings file gives something else.
+        """
+        track = self.settings.completing(given)["track"]
+        if isinstance(track, str):
+            return [track]
+        if not isinstance(track, Iterable):
+            raise InvalidInputError(f"track={track!r}: give a name, or a list of names")
+        return list(track)
+
+    def store(self, given: str | None) -> Path:
+        """Find the store that ``start(store=given)`` would use here.
+
+        Raises:
+            InvalidInputError: It is not the path of a folder on this machine.
+        """
+        return read_store(self.settings.completing({"store": given})["store"], self.host.profile.offers)
+
+
+def look_around(namespace: Mapping[str, object]) -> Surroundings:
+    """Look; *namespace* are the user's globals.
+
+    Raises:
+        InvalidInputError: ``KEEPSTATE_HOST`` or the settings file is wrong.
+    """
+    settings = read_settings(Path.cwd())
+    return Surroundings(settings, detect_host(os.environ, namespace, chosen=settings.host))

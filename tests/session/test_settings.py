@@ -1,0 +1,60 @@
+"""Settings that a project keeps in a file."""
+
+import pytest
+
+from keepstate._session.settings import read_settings
+from keepstate.errors import InvalidInputError
+
+OWN = 'host = "colab/pro"\nproject = "course"\ninterval = 30\n[limits]\nidle_seconds = "none"\n'
+
+
+def test_the_nearest_file_counts(tmp_path):
+    """In this folder or above it; keepstate.toml before pyproject.toml."""
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text('[tool.keepstate]\nproject = "outer"\n')
+    assert read_settings(inner).arguments == {"project": "outer"}
+    (tmp_path / "keepstate.toml").write_text(OWN)
+    found = read_settings(inner)
+    assert found.path == tmp_path / "keepstate.toml"
+    assert found.host == "colab/pro"
+    assert found.arguments == {"project": "course", "interval": 30, "limits": {"idle_seconds": None}}
+
+
+def test_a_project_that_has_nothing_to_say_is_passed_by(tmp_path):
+    """Also if its pyproject.toml is broken: that is its own business."""
+    inner = tmp_path / "a"
+    inner.mkdir()
+    (inner / "pyproject.toml").write_text("[project\nname = ")
+    (tmp_path / "keepstate.toml").write_text('project = "p"')
+    assert read_settings(inner).arguments == {"project": "p"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("projekt = 'x'", r"says projekt, which keepstate does not know: use .*project"),
+        ("project = ", "is no TOML"),
+        ("host = 5", "host = 5"),
+        ("limits = 90", "limits = 90"),
+    ],
+)
+def test_a_wrong_file_is_told(tmp_path, text, told):
+    """With its path, so that it can be mended."""
+    (tmp_path / "keepstate.toml").write_text(text)
+    with pytest.raises(InvalidInputError, match=told) as raised:
+        read_settings(tmp_path)
+    assert str(tmp_path / "keepstate.toml") in str(raised.value)
+
+
+def test_an_argument_is_stronger_than_the_file(tmp_path, monkeypatch):
+    """What a call gives stays; what it leaves out comes from the file; KEEPSTATE_STORE is stronger as well."""
+    (tmp_path / "keepstate.toml").write_text('project = "p"\nstore = "s"\nbudget = "5GB"\ninterval = 5\n')
+    settings = read_settings(tmp_path)
+    call = {"project": None, "store": None, "interval": 60.0, "budget": "1GB"}
+    monkeypatch.delenv("KEEPSTATE_STORE", raising=False)
+    assert settings.completing(call) == {"project": "p", "store": "s", "interval": 5, "budget": "1GB"}
+    monkeypatch.setenv("KEEPSTATE_STORE", "elsewhere")
+    assert settings.completing({"project": "q", "store": None}) == {
+        "project": "q", "store": None, "interval": 5, "budget": "5GB",
+    }  # fmt: skip

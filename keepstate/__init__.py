@@ -2,7 +2,8 @@
 
 Layers, top to bottom, each importing only what is below it (held by import-linter in ``make check``):
 
-    __main__ · _cli · _api · _notebook · _session · _snapshot
+    __main__ · _cli · _api · _notebook · _session
+    _snapshot | _files
     _repository | _tracking | _capture
     backends | codecs | _hosts | _render
     _model · _base · errors
@@ -21,6 +22,8 @@ from keepstate._api import (
     stop,
     track,
     untrack,
+    unwatch,
+    watch,
 )
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
 from keepstate.errors import (
@@ -70,4 +73,6 @@ __all__ = [
     "stop",
     "track",
     "untrack",
+    "unwatch",
+    "watch",
 ]

@@ -193,6 +193,35 @@ def untrack(*names: str) -> None:
     _running().untrack(*names)
 
 
+def watch(path: str | os.PathLike[str], *, ignore: Iterable[str] = (), max_bytes: int | None = None) -> str:
+    """Keep the files of a folder with every snapshot, and return the name under which it is tracked.
+
+    Files are taken once they are no longer written to; a file that is being written keeps its last version.
+    ``start()`` in the next session writes those that are missing, and never touches one that is there.
+    ``restore("outputs/")`` does the same, and replaces older ones.
+
+    Args:
+        path: Relative to the working directory, or absolute. It need not exist yet.
+        ignore: What to leave out, like ``"*.tmp"`` or ``"cache/"``.
+        max_bytes: Longest file that is kept; 2 GiB if left out.
+
+    Raises:
+        InvalidInputError: It is a file, the home folder or the whole disk, or a rule is wrong.
+        SessionError: No session is running.
+    """
+    return _running().watch(path, ignore=ignore, max_bytes=max_bytes)
+
+
+def unwatch(path: str) -> None:
+    """Keep the files of this folder no longer; older snapshots do.
+
+    Raises:
+        NotFoundError: It is not watched.
+        SessionError: No session is running.
+    """
+    _running().unwatch(path)
+
+
 def snapshot(note: str = "", *, wait: bool = True) -> Snapshot:
     """Keep the state as it is now.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport, Snapshot
 from keepstate._session.recovery import explain, put_random_states_back
 from keepstate._snapshot import Loader, best_of, find, restore_names, snapshot_of, version_remarks
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from keepstate._model.kernel import Kernel
     from keepstate._model.manifest import Manifest
     from keepstate._repository import Repository
+    from keepstate._session.folders import Folders
     from keepstate._session.identity import Identity
     from keepstate._session.recovery import Recovery
     from keepstate._tracking import Selection
@@ -31,6 +33,7 @@ class Kept:
     kernel: Kernel
     selection: Selection
     recovery: Recovery
+    folders: Folders
     clock: Clock
 
     def manifests(self) -> list[Manifest]:
@@ -49,7 +52,8 @@ class Kept:
         newest = self.manifests()
         chosen = find(newest, at)
         _must_have(chosen, names)
-        wanted = list(names) or list(chosen.names)
+        asked = list(names) or list(chosen.names)
+        wanted = [name for name in asked if not is_folder_name(name)]
         namespace = self.kernel.namespace
         live = [name for name in wanted if name in namespace and not overwrite]
         loader = Loader(self.repository, chosen, namespace)
@@ -60,14 +64,15 @@ class Kept:
         for name in outcome.restored:
             self.recovery.forget(name)
         self.selection.add(outcome.restored)
+        returned = self.folders.put_back(chosen, filter(is_folder_name, asked), overwrite=overwrite)
         remarks = [] if names else put_random_states_back(self.repository, chosen)
         return RestoreReport(
             snapshot=snapshot_of(chosen),
-            restored=tuple(sorted(outcome.restored)),
-            failed=explain(self.repository, newest, chosen, outcome),
+            restored=tuple(sorted([*outcome.restored, *returned.restored])),
+            failed={**explain(self.repository, newest, chosen, outcome), **returned.failed},
             seconds=self.clock.monotonic() - began,
             kept_live=tuple(live),
-            remarks=(*version_remarks(chosen), *remarks),
+            remarks=(*version_remarks(chosen), *remarks, *returned.remarks),
         )
 
     def load(self, name: str, *, at: object, member: str | None) -> object:

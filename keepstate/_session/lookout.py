@@ -96,6 +96,10 @@ class Lookout:
         """Look no more."""
         self._timer.stop()
 
+    def poke(self) -> None:
+        """Something has changed that the plan depends on."""
+        self._timer.poke()
+
     # -- what the kernel does ------------------------------------------------------------------------
 
     def cell_began(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keepstate._capture import random_states
+from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport
 from keepstate._snapshot import (
     Loader,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from keepstate._base.clock import Clock
     from keepstate._model.manifest import Entry, Manifest
     from keepstate._repository import Repository
+    from keepstate._session.folders import Folders
 
 
 @dataclass(slots=True)
@@ -74,7 +76,7 @@ class Recovery:
         self.waiting.pop(name, None)
         self.unread.pop(name, None)
 
-    def restore(self, newest: Sequence[Manifest], *, clock: Clock) -> RestoreReport:
+    def restore(self, newest: Sequence[Manifest], folders: Folders, *, clock: Clock) -> RestoreReport:
         """Bind what the newest sound snapshot has and the namespace lacks."""
         began = clock.monotonic()
         chosen = best_of(newest)
@@ -82,7 +84,7 @@ class Recovery:
             return RestoreReport(snapshot=None, restored=(), failed={}, seconds=0.0)
         self.manifest = chosen
         live = sorted(name for name in chosen.names if name in self.namespace)
-        wanted = [name for name in chosen.names if name not in self.namespace]
+        wanted = [name for name in chosen.names if name not in self.namespace and not is_folder_name(name)]
         loader = Loader(self.repository, chosen, self.namespace)
         loader.bind_definitions()
         outcome = restore_names(loader, wanted)
@@ -93,15 +95,17 @@ class Recovery:
             **explain(self.repository, newest, chosen, outcome),
         }
         self.waiting = dict(outcome.waiting)
+        returned = folders.put_back(chosen, filter(is_folder_name, chosen.names))
+        self.failed.update(returned.failed)
         # Last: what was imported for the names above may have drawn numbers.
         remarks = put_random_states_back(self.repository, chosen)
         return RestoreReport(
             snapshot=snapshot_of(chosen),
-            restored=tuple(sorted(outcome.restored)),
+            restored=tuple(sorted([*outcome.restored, *returned.restored])),
             failed=dict(self.failed),
             seconds=clock.monotonic() - began,
             kept_live=tuple(live),
-            remarks=(*remarks_on(chosen, newest), *version_remarks(chosen), *remarks),
+            remarks=(*remarks_on(chosen, newest), *version_remarks(chosen), *remarks, *returned.remarks),
             cells=cell_titles(self.repository, chosen),
         )
 

@@ -19,7 +19,7 @@ from keepstate._session import space
 from keepstate._session.budget import Cost, Faults
 from keepstate._session.guard import TakeAgain
 from keepstate._snapshot import Occasion, Save, Saved, snapshot_of
-from keepstate.errors import KeepstateError, StoreError
+from keepstate.errors import KeepstateError, StoreError, StoreFullError
 
 if TYPE_CHECKING:
     from keepstate._base.clock import Clock
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from keepstate._model.manifest import Manifest
     from keepstate._model.snapshot import Consistency, Snapshot
     from keepstate._repository import Repository
+    from keepstate._session.folders import Folders
     from keepstate._session.guard import Request
     from keepstate._session.identity import Identity
     from keepstate._session.options import Options
@@ -73,6 +74,7 @@ class Saving:
     repository: Repository
     selection: Selection
     recovery: Recovery
+    folders: Folders
     parents: dict[str, int]
     observer: Observer
     clock: Clock
@@ -126,7 +128,7 @@ class Saving:
             started=started,
             where=self._place(level, where),
             note=request.note,
-            tracked=tuple(sorted(self.selection.names | carried.keys())),
+            tracked=tuple(sorted(self.selection.names | carried.keys() | set(self.folders.names))),
             track_all=self.selection.everything,
             left_out=left_out,
             carried={name: entry for name, entry in carried.items() if name not in bindings},
@@ -147,6 +149,7 @@ class Saving:
             grouped=self._grouped,
             refuse=[name for name, strikes in self._strikes.items() if strikes >= STRIKES],
             previous=self.last,
+            beside=self.folders.groups(request.reason),
             clock=self.clock,
         )
         taken = choice.take(save, copy_ranges=self._copy_ranges)
@@ -181,10 +184,15 @@ class Saving:
         """
         if saved.trouble:
             self._known = {}
+            self.folders.not_saved(reread=True)
             if saved.again:
                 raise TakeAgain
+            if saved.full:
+                self._prune(full=True)
+                raise StoreFullError(saved.trouble)
             raise StoreError(saved.trouble)
         self.error, self.skipped = None, saved.skipped
+        self.folders.saved(saved.memories, saved.unfinished)
         self._encode_seconds, self._logical_bytes = saved.encode_seconds, saved.logical_bytes
         self._grouped = frozenset(frozenset(group) for group in saved.groups)
         if saved.commit is None:
@@ -195,11 +203,11 @@ class Saving:
         self._prune()
         return snapshot_of(self.last)
 
-    def _prune(self) -> None:
+    def _prune(self, *, full: bool = False) -> None:
         """Delete what is superseded, when it is time for that; if it fails, the snapshot is kept still."""
         own, options = self.identity, self.options
         try:
-            if options.keep_last is None and not self._is_time_to_prune():
+            if options.keep_last is None and not full and not self._is_time_to_prune():
                 if self._over_budget:
                     self.error = self._over_budget  # as true as it was before this save
                 return
@@ -244,13 +252,14 @@ class Saving:
 
     def failed(self, error: BaseException) -> None:
         """Nothing was kept."""
+        self.folders.not_saved(reread=False)
         self.trouble(error)
         self.observer.save_failed(self.error or "")
 
     @property
     def owed(self) -> bool:
-        """Whether a cell has ended since the newest kept picture was taken."""
-        return len(self.cells) > self._covered
+        """Whether a cell has ended, or a file has changed, since the newest kept picture was taken."""
+        return len(self.cells) > self._covered or self.folders.changed
 
     def settle(self, cells: int) -> None:
         """Remember that what so many cells did is kept."""

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import SafePoints, place_of_caller
+from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
+from keepstate._session.folders import Folders
 from keepstate._session.guard import Guard
 from keepstate._session.kept import Kept
 from keepstate._session.limits import age_of_machine, settle_limits
@@ -22,7 +24,7 @@ from keepstate._tracking import Selection, check_name, names_of
 from keepstate.errors import CaptureError, InvalidInputError, KeepstateError, NotFoundError, SessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from keepstate._hosts import Host
     from keepstate._model.kernel import Cell, Kernel
@@ -64,7 +66,8 @@ class Session:
         self._clock = clock
         self._selection = Selection()
         self._recovery = Recovery(repository, kernel.namespace)
-        self._kept = Kept(repository, identity, kernel, self._selection, self._recovery, clock)
+        self._folders = Folders(repository, lambda: self._lookout.poke(), clock=clock)
+        self._kept = Kept(repository, identity, kernel, self._selection, self._recovery, self._folders, clock)
         self._main_thread = threading.main_thread().ident
         limits = settle_limits(host.profile, options.limits)
         self._notifier = None if options.notify is None else Notifier(options.notify, clock=clock)
@@ -89,6 +92,7 @@ class Session:
             repository=repository,
             selection=self._selection,
             recovery=self._recovery,
+            folders=self._folders,
             parents=_last_sequences(newest),
             observer=self._lookout,
             clock=clock,
@@ -120,12 +124,13 @@ class Session:
         return self._kept.manifests()
 
     def _restore_at_start(self, newest: list[Manifest]) -> None:
-        report = self._recovery.restore(newest, clock=self._clock)
+        report = self._recovery.restore(newest, self._folders, clock=self._clock)
         chosen = self._recovery.manifest
         if chosen is None:
             return
         self.restored = report
-        self._selection.add([*chosen.tracked, *report.restored])
+        names = {*chosen.tracked, *report.restored}
+        self._selection.add([name for name in names if not is_folder_name(name)])
         self._selection.everything = chosen.track_all
         self._saving.last = chosen
 
@@ -181,13 +186,28 @@ class Session:
     def untrack(self, *names: str) -> None:
         """Guard these no longer; see :func:`keepstate.untrack`."""
         self._must_be_active()
+        for folder in filter(is_folder_name, names):
+            self._folders.unwatch(folder)
         tracked = self._tracked()
+        names = tuple(name for name in names if not is_folder_name(name))
         for name in names:
             if name not in tracked and name not in self._recovery.failed:
                 raise NotFoundError(f"{name!r} is not tracked; tracked: {', '.join(tracked) or 'nothing'}")
         self._selection.remove(names)
         for name in names:
             self._recovery.forget(name)
+
+    def watch(
+        self, path: str | os.PathLike[str], *, ignore: Iterable[str] = (), max_bytes: int | None = None
+    ) -> str:
+        """Keep the files of a folder from now on; see :func:`keepstate.watch`."""
+        self._must_be_active()
+        return self._folders.watch(path, ignore=ignore, max_bytes=max_bytes)
+
+    def unwatch(self, path: str) -> None:
+        """Keep them no longer; see :func:`keepstate.unwatch`."""
+        self._must_be_active()
+        self._folders.unwatch(path)
 
     def snapshot(self, note: str = "", *, wait: bool = True) -> Snapshot:
         """Keep the state as it is now; see :func:`keepstate.snapshot`."""
@@ -272,6 +292,7 @@ class Session:
         """End the guard, after one last snapshot; see :func:`keepstate.stop`."""
         if not self.active:
             return
+        self._folders.stop()
         self._lookout.stop()
         request = None
         try:
@@ -339,12 +360,12 @@ class Session:
 
     def _tracked(self) -> tuple[str, ...]:
         bound, _ = self._selection.bindings(self._kernel.namespace, self._kernel.hidden)
-        return tuple(sorted({*self._selection.names, *bound}))
+        return tuple(sorted({*self._selection.names, *bound, *self._folders.names}))
 
     def _bound(self) -> tuple[str, ...]:
-        """Names that are tracked and have a value."""
+        """Names that are tracked and have a value, and watched folders."""
         bound, _ = self._selection.bindings(self._kernel.namespace, self._kernel.hidden)
-        return tuple(bound)
+        return (*bound, *self._folders.names)
 
     def _say_that_it_ended(self, reason: Reason) -> None:
         if self._notifier is None:

@@ -25,7 +25,7 @@ from keepstate._model.manifest import (
 from keepstate._repository import Commit, ConflictError, Piece, fingerprint_pieces, fingerprint_stream
 from keepstate._snapshot.occasion import Occasion, encode_cells, manifest_of
 from keepstate._snapshot.part_store import RepositoryPartStore
-from keepstate.errors import CaptureError, StoreError
+from keepstate.errors import CaptureError, StoreError, StoreFullError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -59,6 +59,8 @@ class Saved(msgspec.Struct, frozen=True):
     """Names of such groups of which another save soon would keep more."""
     trouble: str = ""
     """Why the store refused, in a sentence."""
+    full: bool = False
+    """Whether it refused for want of space."""
     again: bool = False
     """Whether it would take a picture that relies on nothing that was kept before."""
 
@@ -201,7 +203,7 @@ class Save:
             relied = bool(self._known) or any(group.relies for group in self._beside)
             return Saved(trouble=str(error), again=relied)
         except StoreError as error:
-            return Saved(trouble=str(error))
+            return Saved(trouble=str(error), full=isinstance(error, StoreFullError))
 
     def _publish(self, prepared: _Prepared, writer: Writer, tools: Tools) -> Saved:
         occasion, previous = self._occasion, self._previous

@@ -48,7 +48,7 @@ def test_a_wrong_file_is_told(tmp_path, text, told):
 
 
 def test_an_argument_is_stronger_than_the_file(tmp_path, monkeypatch):
-    """What a call gives stays; what it leaves out comes from the file; KEEPSTATE_STORE is stronger as well."""
+    """What a call gives stays; what it leaves out comes from the file; KEEPSTATE_STORE is stronger too."""
     (tmp_path / "keepstate.toml").write_text('project = "p"\nstore = "s"\nbudget = "5GB"\ninterval = 5\n')
     settings = read_settings(tmp_path)
     call = {"project": None, "store": None, "interval": 60.0, "budget": "1GB"}

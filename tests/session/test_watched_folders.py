@@ -1,0 +1,108 @@
+"""Folders that a notebook writes into, kept beside its variables."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+START = "import keepstate, os, pathlib\ns = keepstate.start(store='store', interval=3600)\n"
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Run a script to its end and return the last line that it printed."""
+
+    def run(code):
+        path = tmp_path / "script.py"
+        path.write_text(START + textwrap.dedent(code))
+        done = subprocess.run(
+            [sys.executable, str(path)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done.stdout.splitlines()[-1]
+
+    return run
+
+
+def test_files_come_back_where_they_are_missing(script, tmp_path):
+    """The folder is watched again, so a third session has what the second one wrote; a live file stays."""
+    script("""
+        name = keepstate.watch('outputs/')
+        os.makedirs('outputs/deep')
+        pathlib.Path('outputs/deep/a.bin').write_bytes(b'a' * 3_000_000)
+        pathlib.Path('outputs/b.txt').write_text('kept')
+        assert (name, keepstate.status().tracked) == ('outputs/', ('outputs/',))
+    """)
+    (tmp_path / "outputs" / "deep" / "a.bin").unlink()
+    (tmp_path / "outputs" / "b.txt").write_text("newer")
+    shown = script("""
+        assert s.restored.restored == ('outputs/',), s.restored
+        pathlib.Path('outputs/c.txt').write_text('second')
+        print(len(pathlib.Path('outputs/deep/a.bin').read_bytes()), pathlib.Path('outputs/b.txt').read_text())
+    """)
+    assert shown == "3000000 newer"
+    (tmp_path / "outputs" / "c.txt").unlink()
+    assert script("print(pathlib.Path('outputs/c.txt').read_text())") == "second"
+
+
+def test_a_change_of_a_file_alone_is_saved_while_nobody_does_anything(script):
+    """The watcher notices it, and a save follows without a cell, an interval or a call."""
+    shown = script("""
+        import threading
+        keepstate.watch('outputs/')
+        x = 1; keepstate.track('x'); keepstate.snapshot()
+        os.makedirs('outputs'); pathlib.Path('outputs/a').write_text('1')
+        for _ in range(600):
+            threading.Event().wait(0.1)
+            newest = keepstate.snapshots()[0]
+            if 'outputs/' in newest.names and newest.reason != 'manual' and newest.logical_bytes > 100: break
+        print(newest.names, newest.reason)
+    """)
+    assert shown == "('outputs/', 'x') cell"
+
+
+def test_what_is_no_longer_watched_leaves_the_next_snapshot(script):
+    """Older ones keep it, and give it back."""
+    shown = script("""
+        keepstate.watch('outputs')
+        os.makedirs('outputs'); pathlib.Path('outputs/a').write_text('1'); os.utime('outputs/a', (1e9, 1e9))
+        x = 1; keepstate.track('x'); keepstate.snapshot()
+        keepstate.unwatch('outputs')
+        x = 2; newest = keepstate.snapshot()
+        os.remove('outputs/a')
+        report = keepstate.restore('outputs/', at=keepstate.snapshots()[1])
+        print(newest.names, report.restored, pathlib.Path('outputs/a').read_text())
+    """)
+    assert shown == "('x',) ('outputs/',) 1"
+
+
+def test_variables_come_back_when_a_folder_cannot(script, tmp_path):
+    """A file in the way of the folder costs the folder alone; it is carried on and comes back later."""
+    script("""
+        keepstate.watch('outputs/'); os.makedirs('outputs'); pathlib.Path('outputs/a').write_text('1')
+        x = [1]; keepstate.track(x)
+    """)
+    os.rename(tmp_path / "outputs", tmp_path / "away")
+    (tmp_path / "outputs").write_text("in the way")
+    assert script("print(x, list(s.restored.failed)); x.append(2)") == "[1] ['outputs/']"
+    (tmp_path / "outputs").unlink()
+    assert script("print(x, pathlib.Path('outputs/a').read_text())") == "[1, 2] 1"
+
+
+def test_a_wrong_folder_is_refused(script):
+    """With what to do instead, and nothing is watched."""
+    shown = script("""
+        for path in ('/', '~', 'script.py', ''):
+            try: keepstate.watch(path)
+            except keepstate.InvalidInputError as error: assert 'watch' in str(error)
+            else: raise SystemExit(path)
+        print(keepstate.status().tracked)
+    """)
+    assert shown == "()"

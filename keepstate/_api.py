@@ -39,22 +39,28 @@ def start(
     """Bring back what was kept, and guard this notebook from now on.
 
     Binds the names of the newest sound snapshot that the namespace lacks, puts random states back, and saves
-    after every cell, every *interval* seconds, and when the interpreter ends. Prints whose state this is and
-    what came back. Called again with the same arguments it returns the running session.
+    after every cell, every *interval* seconds inside long ones, ahead of the host's deadlines, when memory
+    runs out, and when the interpreter ends. Prints whose state this is and what came back. Called again with
+    the same arguments it returns the running session. ``keepstate.toml``, or ``[tool.keepstate]`` in
+    ``pyproject.toml``, stands in for arguments that are left out.
 
     Args:
         project: Whose state, first part; else ``default``.
-        store: Folder that holds the state; else ``KEEPSTATE_STORE``, else ``~/.keepstate``.
+        store: Folder that holds the state; else ``KEEPSTATE_STORE``, else what the host offers, else
+            ``~/.keepstate``.
         member: Whose state, second part; else the account that the host names, else ``me``.
         notebook: Whose state, third part; else what the host calls it, else ``notebook``.
         track: Names to guard, bound already or later, or objects that are; ``"all"`` for every variable.
         restore: ``"auto"``, ``"eager"`` or ``"lazy"`` bring everything back before this returns (in this
             version there is no difference); ``"off"`` brings nothing back.
-        interval: Seconds between two timed saves, 0.1 to 604800.
-        limits: ``idle_seconds`` and ``lifetime_seconds`` of this machine, where you know them.
+        interval: Seconds between two saves inside a long cell, 0.1 to 604800; more where saves are dear.
+        limits: ``idle_seconds`` and ``lifetime_seconds`` of this machine, 1 or more, where you know them
+            better than the host's profile; ``None``: there is no such limit.
         namespace: The variables to guard; else those of the notebook or script.
         **policy: ``capture``: ``"auto"``, ``"fork"`` or ``"stage"``, how pictures may be taken;
-            ``keep_last``: how many snapshots of this notebook stay, 1 or more (default: all).
+            ``keep_last``: how many snapshots of this notebook stay, 1 or more (default: by their age);
+            ``budget``: what this member may take at the store, bytes or ``"5GB"``;
+            ``notify``: address of a webhook that is told of deadlines, failing saves and the end.
 
     Raises:
         InvalidInputError: An argument is out of its range.

@@ -134,7 +134,7 @@ class Agenda:
 
     def rested(self) -> bool:
         """Whether a cell that has just ended may be followed by a save at once."""
-        return not self._failures and self._since(self._ended) >= self._rest_seconds
+        return self._since(self._ended) >= (RETRY_SECONDS if self._failures else self._rest_seconds)
 
     def alarms(self, scene: Scene) -> dict[Alarm, float]:
         """Give the seconds from now to the next alarm of each kind that there is."""

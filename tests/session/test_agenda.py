@@ -130,6 +130,17 @@ def test_a_store_that_fails_is_tried_again_with_growing_distance_and_ahead_of_ev
     assert kaggle.kept == kaggle.version
 
 
+def test_a_cell_tries_a_store_again_that_has_failed_for_long():
+    """Whoever works sees it recover at once, not after five minutes."""
+    plain = world("plain", store_works=False)
+    plain.cell()
+    plain.run(600)
+    plain.store_works = True
+    plain.run(20)
+    plain.cell()
+    assert plain.kept == plain.version
+
+
 def test_a_clean_state_is_not_tried_again():
     """A failed save of unchanged state, as a note may be, owes nothing."""
     plain = world("plain")

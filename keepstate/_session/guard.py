@@ -176,14 +176,20 @@ class Guard:
                 return request
             busy.done.wait(SLICE_SECONDS)  # in slices, so that an interrupt is seen
 
-    def wait(self, request: Request, seconds: float | None = None) -> bool:
-        """Wait until *request* is served; return whether it was."""
-        if seconds is None:
-            while not request.done.wait(SLICE_SECONDS):
-                if not self._thread.is_alive():  # the interpreter ends: nobody else will finish it
-                    self._finish()
-            return True
-        return request.done.wait(seconds)
+    def wait(self, request: Request, level: Consistency | None = None, where: Where | None = None) -> None:
+        """Wait until *request* is served.
+
+        Args:
+            request: What was asked for.
+            level: For a caller who took the picture itself and stands still since: if it must be taken once
+                more, the caller takes it, as nobody finds a better moment while it waits.
+            where: The place, as it was.
+        """
+        while not request.done.wait(SLICE_SECONDS):
+            if not self._thread.is_alive():  # the interpreter ends: nobody else will finish it
+                self._finish()
+            if level is not None:
+                self._take_if_first(request, level, where)
 
     def close(self) -> None:
         """End the thread once the save in progress is finished; waiting requests are dropped."""
@@ -216,7 +222,7 @@ class Guard:
     def _claim(self, request: Request) -> bool:
         """Win the right to take the picture for *request*, or find that somebody else has."""
         with self._changed:
-            if self._phase != "obtaining" or self._next is not request:
+            if self.writing or self._next is not request:
                 return False
             self._begin(request)
             return True

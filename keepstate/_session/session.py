@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from keepstate._hosts import Host
     from keepstate._model.kernel import Cell, Kernel
     from keepstate._model.manifest import Manifest
-    from keepstate._model.snapshot import Reason
+    from keepstate._model.snapshot import Consistency, Reason
     from keepstate._repository import Repository
     from keepstate._session.guard import Request
     from keepstate._session.identity import Identity
@@ -219,19 +219,28 @@ class Session:
         request = self._take_explicitly(note, wait=wait)
         if not wait:
             return self._pending(request)
-        self._guard.wait(request)
         return _result(request, self._saving.skipped)
 
     def _take_explicitly(self, note: str, *, wait: bool) -> Request:
-        if threading.get_ident() != self._main_thread:
-            return self._guard.request("manual", note)
-        if self._kernel.running is None:
-            return self._guard.take_here("manual", "cell", note=note, wait_for_turn=wait)
-        where = place_of_caller(self._kernel.namespace, self._kernel.running.number)
-        if where is not None:
-            return self._guard.take_here("manual", "statement", where=where, note=note, wait_for_turn=wait)
-        # Library code called us: no picture is taken on this thread, and if it waits none will be.
-        return self._guard.request("manual", note, patience_seconds=0.0 if wait else None)
+        """Take the picture where the call stands, if that is a place for it; with *wait*, see it through."""
+        level: Consistency | None = None
+        where = None
+        if threading.get_ident() == self._main_thread:
+            if self._kernel.running is None:
+                level = "cell"
+            else:
+                where = place_of_caller(self._kernel.namespace, self._kernel.running.number)
+                level = None if where is None else "statement"
+        if level is not None:
+            request = self._guard.take_here("manual", level, where=where, note=note, wait_for_turn=wait)
+        elif threading.get_ident() == self._main_thread and wait:
+            # Library code called us: no picture is taken on this thread, and while it waits none will be.
+            request = self._guard.request("manual", note, patience_seconds=0.0)
+        else:
+            request = self._guard.request("manual", note)
+        if wait:
+            self._guard.wait(request, level, where)
+        return request
 
     def _pending(self, request: Request) -> Snapshot:
         return Snapshot(
@@ -297,12 +306,11 @@ class Session:
         request = None
         try:
             if snapshot and self._bound():
-                request = (
-                    self._guard.take_here("exit", "cell", wait_for_turn=True)
-                    if reason == "exit"
-                    else self._take_explicitly("", wait=True)
-                )
-                self._guard.wait(request)
+                if reason == "exit":
+                    request = self._guard.take_here("exit", "cell", wait_for_turn=True)
+                    self._guard.wait(request, "cell")
+                else:
+                    request = self._take_explicitly("", wait=True)
         finally:
             self._stopped = True
             self._guard.close()

@@ -99,7 +99,7 @@ def test_a_request_waits_for_the_idle_loop(make):
     guard = make(kernel, studio)
     request = guard.request("timer")
     kernel.turn()
-    assert guard.wait(request, 10)
+    assert request.done.wait(10)
     assert studio.taken == [("timer", "cell")]
     assert request.snapshot == "snapshot 1"
 
@@ -114,7 +114,7 @@ def test_requests_during_a_save_become_one_more(make):
     studio.may_finish.set()
     kernel.turn()
     for request in [first, *later]:
-        assert guard.wait(request, 10)
+        assert request.done.wait(10)
     assert len(studio.taken) == 2
     assert {request.snapshot for request in later} == {"snapshot 2"}
 
@@ -126,8 +126,8 @@ def test_an_explicit_call_serves_the_request_that_waits(make):
     waiting = guard.request("timer")
     assert kernel.asked.wait(10)
     explicit = guard.take_here("manual", "statement", wait_for_turn=True)
-    assert guard.wait(explicit, 10)
-    assert guard.wait(waiting, 10)
+    assert explicit.done.wait(10)
+    assert waiting.done.wait(10)
     assert [level for _, level in studio.taken] == ["statement"]
     kernel.turn()  # the loop turns too late, and takes nothing
     assert len(studio.taken) == 1
@@ -138,7 +138,7 @@ def test_without_a_safe_point_the_picture_is_taken_at_any_moment(make):
     studio = Studio()
     guard = make(Busy(), studio, patience=0.05)
     request = guard.request("timer")
-    assert guard.wait(request, 10)
+    assert request.done.wait(10)
     assert studio.taken == [("timer", "operation")]
 
 
@@ -149,7 +149,7 @@ def test_a_picture_that_lacks_something_is_taken_again(make):
     guard = make(kernel, studio)
     request = guard.take_here("manual", "cell")
     kernel.turn()
-    assert guard.wait(request, 10)
+    assert request.done.wait(10)
     assert request.snapshot == "snapshot 2"
 
 
@@ -159,12 +159,12 @@ def test_trouble_while_taking_is_remembered_and_the_guard_goes_on(make):
     guard = make(kernel, studio)
     studio.fails = CaptureError("no way")
     request = guard.take_here("cell", "cell")
-    assert guard.wait(request, 10)
+    assert request.done.wait(10)
     assert request.error is studio.fails
     assert studio.troubles == [studio.fails]
     studio.fails = None
     again = guard.take_here("cell", "cell")
-    assert guard.wait(again, 10)
+    assert again.done.wait(10)
     assert again.snapshot is not None
 
 
@@ -177,5 +177,16 @@ def test_an_interrupt_while_taking_reaches_the_caller_and_frees_the_guard(make):
         guard.take_here("manual", "cell")
     studio.fails = None
     again = guard.take_here("manual", "cell")
-    assert guard.wait(again, 10)
+    assert again.done.wait(10)
     assert again.snapshot is not None
+
+
+def test_a_caller_who_stands_still_takes_the_picture_again_itself(make):
+    """While it waits there is no safe point and no idle loop, so nobody else could before patience ends."""
+    studio = Studio()
+    studio.again = 1
+    guard = make(Busy(), studio, patience=3600.0)
+    request = guard.take_here("manual", "statement", wait_for_turn=True)
+    guard.wait(request, "statement")
+    assert request.snapshot == "snapshot 2"
+    assert studio.taken == [("manual", "statement"), ("manual", "statement")]

@@ -1,0 +1,76 @@
+"""What status() says of the machine's end."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+@pytest.fixture
+def script(tmp_path):
+    """Run a script under a host of that name and return the last line that it printed."""
+
+    def run(code, host):
+        path = tmp_path / "script.py"
+        path.write_text("import keepstate, datetime\n" + textwrap.dedent(code))
+        done = subprocess.run(
+            [sys.executable, str(path)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, "KEEPSTATE_HOST": host, "KEEPSTATE_STORE": "store"},
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+        return done.stdout.splitlines()[-1]
+
+    return run
+
+
+LEFT = "(s.deadline - datetime.datetime.now(datetime.UTC)).total_seconds()"
+
+
+def test_the_hosts_limits_are_shown_and_a_guess_is_called_one(script):
+    """Colab's idle limit is nowhere published; its lifetime is."""
+    shown = script(
+        f"""
+        keepstate.start(); s = keepstate.status()
+        assert 'deadline' in str(s) and 'in ' in str(s) and 'in ' in s._repr_html_()
+        print(s.host, s.idle_limit_seconds, s.lifetime_limit_seconds, 0 < {LEFT} <= 5400, s.remarks[0][:46])
+        """,
+        host="colab",
+    )
+    assert shown == "colab 5400.0 43200.0 True The idle limit of 1 h 30 min is a guess: unpub"
+
+
+def test_the_users_numbers_come_first(script):
+    """Also the one that says that there is no such limit; then there may be no deadline at all."""
+    shown = script(
+        f"""
+        keepstate.start(limits={{'idle_seconds': 600, 'lifetime_seconds': None}}); s = keepstate.status()
+        print(s.idle_limit_seconds, s.lifetime_limit_seconds, 590 < {LEFT} <= 600, s.remarks)
+        """,
+        host="kaggle",
+    )
+    assert shown == "600.0 None True ()"
+    shown = script(
+        "keepstate.start(); s = keepstate.status(); print(s.deadline, s.seconds_left)", host="plain"
+    )
+    assert shown == "None None"
+
+
+def test_a_lifetime_that_the_machine_has_outlived_counts_from_the_kernel(script):
+    """Process 1 of a machine at home is older than any limit that somebody tries."""
+    shown = script(
+        f"""
+        import psutil
+        limit = 0.5 * (datetime.datetime.now().timestamp() - psutil.Process(1).create_time()) + 5
+        keepstate.start(limits={{'lifetime_seconds': limit}}); s = keepstate.status()
+        print(0 < {LEFT} <= limit)
+        """,
+        host="plain",
+    )
+    assert shown == "True"

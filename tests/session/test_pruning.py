@@ -1,10 +1,5 @@
 """What a running session deletes of its own accord, and what it says about space."""
 
-import os
-import subprocess
-import sys
-import textwrap
-
 import pytest
 
 from keepstate._base.disk import Disk, Space
@@ -14,27 +9,9 @@ START = "import os, keepstate\nkeepstate.start(store='store', interval=3600, res
 
 
 @pytest.fixture
-def script(tmp_path):
-    """Run a script to its end and give what it printed."""
-
-    def run(code, options=""):
-        path = tmp_path / "script.py"
-        path.write_text(START.format(options) + textwrap.dedent(code))
-        variables = {
-            key: value for key, value in os.environ.items() if not key.startswith(("KEEPSTATE", "JPY_"))
-        }
-        done = subprocess.run(
-            [sys.executable, str(path)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env=variables,
-        )
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-        return done.stdout
-
-    return run
+def script(run_script):
+    """Run a script under guard, with these options of start(), and give what it printed."""
+    return lambda code, options="": run_script(code, start=START.format(options)).stdout
 
 
 CHANGE = """

@@ -1,9 +1,9 @@
 """Plain scripts under guard, each a process of its own."""
 
+import functools
 import signal
 import subprocess
 import sys
-import textwrap
 
 import pytest
 
@@ -11,27 +11,9 @@ START = "import keepstate\ns = keepstate.start(store='store', interval=3600)\n"
 
 
 @pytest.fixture
-def script(tmp_path):
-    """Run a script to its end and return what it printed."""
-
-    def run(code, *, start=START, fails=False, **options):
-        path = tmp_path / "script.py"
-        path.write_text(start + textwrap.dedent(code))
-        done = subprocess.run(
-            [sys.executable, str(path)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            **options,
-        )
-        if not fails:
-            assert done.returncode == 0, done.stdout + done.stderr
-            assert done.stderr == ""
-        return done
-
-    return run
+def script(run_script):
+    """Run a script under guard and return what it printed."""
+    return functools.partial(run_script, start=START)
 
 
 def test_a_script_that_ends_leaves_its_state(script):

@@ -1,31 +1,17 @@
 """What status() says of the machine's end."""
 
-import os
-import subprocess
-import sys
-import textwrap
-
 import pytest
 
 
 @pytest.fixture
-def script(tmp_path):
+def script(run_script):
     """Run a script under a host of that name and return the last line that it printed."""
 
     def run(code, host):
-        path = tmp_path / "script.py"
-        path.write_text("import keepstate, datetime\n" + textwrap.dedent(code))
-        done = subprocess.run(
-            [sys.executable, str(path)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env={**os.environ, "KEEPSTATE_HOST": host, "KEEPSTATE_STORE": "store"},
-        )
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-        return done.stdout.splitlines()[-1]
+        variables = {"KEEPSTATE_HOST": host, "KEEPSTATE_STORE": "store"}
+        return run_script(
+            code, start="import keepstate, datetime\n", variables=variables
+        ).stdout.splitlines()[-1]
 
     return run
 

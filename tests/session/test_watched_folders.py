@@ -1,9 +1,6 @@
 """Folders that a notebook writes into, kept beside its variables."""
 
 import os
-import subprocess
-import sys
-import textwrap
 
 import pytest
 
@@ -11,24 +8,9 @@ START = "import keepstate, os, pathlib\ns = keepstate.start(store='store', inter
 
 
 @pytest.fixture
-def script(tmp_path):
-    """Run a script to its end and return the last line that it printed."""
-
-    def run(code):
-        path = tmp_path / "script.py"
-        path.write_text(START + textwrap.dedent(code))
-        done = subprocess.run(
-            [sys.executable, str(path)],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-        return done.stdout.splitlines()[-1]
-
-    return run
+def script(run_script):
+    """Run a script under guard and return the last line that it printed."""
+    return lambda code: run_script(code, start=START).stdout.splitlines()[-1]
 
 
 def test_files_come_back_where_they_are_missing(script, tmp_path):

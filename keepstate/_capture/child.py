@@ -22,7 +22,7 @@ from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._capture import channel as answers
 from keepstate._capture.copies import COPY_LIMIT_BYTES
 from keepstate._capture.mappings import Mappings, Range, merge, range_of
-from keepstate._capture.memory import MiB, read_room
+from keepstate._capture.memory import MiB, kills_whole_group, read_room, read_status
 from keepstate._capture.pages import Pages
 from keepstate._capture.work import Tools
 
@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from keepstate._capture.copies import Copies
     from keepstate._capture.work import Work
 
-LOOK_AT_MEMORY_SECONDS = 0.25
+LOOK_AT_MEMORY_SECONDS = 0.1
+"""One look takes 0.2 ms."""
+LEAST_FLOOR_BYTES = 4 * MiB
+MOST_FLOOR_BYTES = 256 * MiB
+GROUP_FLOOR_BYTES = 64 * MiB
+"""Added where one kill takes both processes: what both may allocate between two looks."""
+LEAST_GROWTH_BYTES = 32 * MiB
+"""What a child may allocate in any case: about twice what one takes for arrays."""
+_REWRITTEN_BYTES_PER_SECOND = 2.1e9
+"""How fast the user's process can make pages its own again: 1.9 microseconds per 4 KiB, measured here."""
 _LOWEST_PRIORITY = 19
 _FIRST_TO_BE_KILLED = b"1000"
 _IO_PRIORITY_IDLE = 3 << 13
@@ -134,6 +143,9 @@ class _Memory:
 
     def __init__(self) -> None:
         self._looked = -LOOK_AT_MEMORY_SECONDS
+        self._whole_group = kills_whole_group()
+        if self._whole_group:
+            _bound_growth()
 
     def look(self) -> None:
         now = SYSTEM_CLOCK.monotonic()
@@ -141,14 +153,56 @@ class _Memory:
             return
         self._looked = now
         room = read_room()
-        if room is not None and room.available < floor_bytes(room.limit):
+        if room is not None and room.available < floor_bytes(room.limit) + self._for_others():
             free = room.available // MiB
             raise _GiveUp(answers.SHORT, f"memory became short while saving: {free} MiB are free".encode())
 
+    def _for_others(self) -> int:
+        if not self._whole_group:
+            return 0
+        return group_floor_bytes(read_status().get("VmRSS", 0) * 1024)
+
+
+def _bound_growth() -> None:
+    """Have the system refuse what this process must not take, between two looks as well.
+
+    Pages that are shared now are not counted by this limit; room for all of them is left, because whoever
+    writes to one first needs another. An object that asks for more costs itself alone.
+    """
+    import resource  # not on every platform; this process lives on Linux only
+
+    room, status = read_room(), read_status()
+    if room is None:
+        return
+    growth = room.available - status.get("VmRSS", 0) * 1024 - LEAST_FLOOR_BYTES
+    limit = status.get("VmData", 0) * 1024 + max(growth, LEAST_GROWTH_BYTES)
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    with suppress(OSError, ValueError):  # there is a lower one already
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
 
 def floor_bytes(limit: int) -> int:
-    """How much memory the child leaves to others: 64 MiB and 1 % of all, but at most 1 GiB."""
-    return min(64 * MiB + limit // 100, 1024 * MiB)
+    """Say how much memory the child leaves to others.
+
+    1 % of the limit, which on a whole machine leaves some cache to those who run, and in a small container
+    next to nothing: the child is killed first there, and the picture in hand may be the last.
+
+    >>> [floor_bytes(limit << 20) >> 20 for limit in (100, 1000, 10_000, 100_000)]
+    [4, 10, 100, 256]
+    """
+    return min(max(limit // 100, LEAST_FLOOR_BYTES), MOST_FLOOR_BYTES)
+
+
+def group_floor_bytes(shared: int) -> int:
+    """Say how much more it leaves where a kill takes everybody: what is used until it looks again.
+
+    Args:
+        shared: Bytes that the user's process may have to make its own.
+
+    >>> [group_floor_bytes(shared << 20) >> 20 for shared in (10, 10_000)]
+    [74, 264]
+    """
+    return GROUP_FLOOR_BYTES + min(shared, int(LOOK_AT_MEMORY_SECONDS * _REWRITTEN_BYTES_PER_SECOND))
 
 
 # -- leaving everything behind -------------------------------------------------------------------------
@@ -156,6 +210,7 @@ def floor_bytes(limit: int) -> int:
 
 def _settle(channel: Channel) -> None:
     gc.disable()
+    _offer_itself()
     _leave_session()
     _leave_signals()
     _leave_descriptors({channel.answer_out, channel.stall_in})
@@ -231,12 +286,16 @@ def _leave_monitoring() -> None:
                     monitoring.register_callback(tool, 1 << event, None)
 
 
-def _step_back() -> None:
-    """Leave memory, processor and disk to the user first."""
-    with suppress(OSError):  # not allowed in some sandboxes; then it is an ordinary process
+def _offer_itself() -> None:
+    """Be the first to be killed; at once, for until then the kernel would take the user's process as well."""
+    with suppress(OSError):  # not allowed in some sandboxes; kills_whole_group() has told so
         descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         os.write(descriptor, _FIRST_TO_BE_KILLED)
         os.close(descriptor)
+
+
+def _step_back() -> None:
+    """Leave processor and disk to the user first."""
     with suppress(OSError):
         os.nice(_LOWEST_PRIORITY)
     numbers = {"x86_64": 251, "aarch64": 30}

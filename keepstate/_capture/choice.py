@@ -10,7 +10,7 @@ from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import fork, stage
 from keepstate._capture.arena import LIMIT_BYTES
 from keepstate._capture.failures import ForkRefused, NotNow
-from keepstate._capture.memory import MiB
+from keepstate._capture.memory import MiB, kills_whole_group, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,9 +28,12 @@ FORK_SECONDS = 0.6e-3
 """For an empty process, with the pipes; measured here."""
 COPY_BYTES_PER_SECOND = 8e9
 """Hashing and copying on the main thread; measured 22 and 27 GB/s here, less elsewhere."""
-LEAST_ROOM_BYTES = 128 * MiB
-REWRITTEN_SHARE = 0.1
-"""How much of its memory a user is taken to rewrite while a child lives, if one kill costs only the child."""
+CHILD_BYTES = 16 * MiB
+"""What a child takes for itself besides the page tables, the user's rewriting not counted. Measured: 8 to
+12 MiB, for a short list as for 200 MiB of arrays. Encoding Python objects takes more (380 MiB for a million
+texts), but then the child is the first to be killed, and costs nobody else."""
+GROUP_ROOM_BYTES = 128 * MiB
+"""Besides all that this process has: what a child may allocate where one kill takes both of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ class Choice:
             CaptureError: It failed.
         """
         if self.strategy == "none":
-            raise NotNow(f"no picture can be taken inside a running cell: {self.reason}")
+            moment = "now" if self.level == "cell" else "inside a running cell"
+            raise NotNow(f"no picture can be taken {moment}: {self.reason}")
         if self.strategy == "stage":
             return stage.take(work, reason=self.reason, clock=clock)
         try:
@@ -85,8 +89,8 @@ def choose(conditions: Conditions) -> Choice:
     """
     hindrance = _hindrance(conditions)
     if hindrance is not None:
-        strategy: Literal["stage", "none"] = "stage" if conditions.level == "cell" else "none"
-        return Choice(strategy, hindrance, conditions.level)
+        copies = conditions.level == "cell" and _can_copy(conditions)
+        return Choice("stage" if copies else "none", hindrance, conditions.level)
     if conditions.mode == "auto" and conditions.level == "cell":
         if conditions.gpu:
             return Choice("stage", "a forked process could not read the memory of the GPU", conditions.level)
@@ -114,13 +118,44 @@ def _hindrance(conditions: Conditions) -> str | None:
 def _memory_hindrance(conditions: Conditions) -> str | None:
     if conditions.available_bytes is None:
         return None
-    share = 1.0 if conditions.kills_whole_group else REWRITTEN_SHARE
-    needed = LEAST_ROOM_BYTES + int(conditions.resident_bytes * share)
+    needed = needed_bytes(
+        resident_bytes=conditions.resident_bytes,
+        page_table_bytes=conditions.page_table_bytes,
+        whole_group=conditions.kills_whole_group,
+    )
     if conditions.available_bytes >= needed:
         return None
     return (
         f"{conditions.available_bytes // MiB} MiB of memory are free and {needed // MiB} MiB may be needed"
         + (", and one kill would take the whole container" if conditions.kills_whole_group else "")
+    )
+
+
+def _can_copy(conditions: Conditions) -> bool:
+    """Whether a copy of all that is tracked fits; it is made in the user's process, which must not die."""
+    copied = min(conditions.logical_bytes or LIMIT_BYTES, LIMIT_BYTES)
+    return conditions.available_bytes is None or conditions.available_bytes >= copied + CHILD_BYTES
+
+
+def needed_bytes(*, resident_bytes: int, page_table_bytes: int, whole_group: bool) -> int:
+    """Say how much memory must be free for a fork.
+
+    While the child lives, the user may rewrite every page, so this process may come to need its size once
+    more. Where a kill takes the child alone, it is killed as soon as that hurts, and room for its beginning
+    is enough.
+    """
+    if whole_group:
+        return resident_bytes + page_table_bytes + GROUP_ROOM_BYTES
+    return page_table_bytes + CHILD_BYTES
+
+
+def read_needed_bytes() -> int:
+    """Read how much memory must be free for a fork at this moment."""
+    status = read_status()
+    return needed_bytes(
+        resident_bytes=status.get("VmRSS", 0) * 1024,
+        page_table_bytes=status.get("VmPTE", 0) * 1024,
+        whole_group=kills_whole_group(),
     )
 
 

@@ -1,11 +1,14 @@
 """How much memory is free for this process: the machine's, and what its control group still allows.
 
-Source: kernel ``Documentation/admin-guide/cgroup-v2.rst`` and ``cgroup-v1/memory.rst``. Inactive file pages
-count as free, because the kernel takes them back before it kills anything.
+Source: kernel ``Documentation/admin-guide/cgroup-v2.rst`` and ``cgroup-v1/memory.rst``. File pages count
+as free unless a program has them mapped, because the kernel takes them back before it kills anything: after a
+save, what was written and read again is most of them. A group is bounded by every group that it is in, so all
+of them are read.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NamedTuple
 
@@ -14,6 +17,7 @@ from keepstate._capture import kept_gil
 MiB = 1 << 20
 _GROUPS = "/sys/fs/cgroup"
 _NO_LIMIT = 1 << 60
+_ORDER_OF_KILLS = "/proc/self/oom_score_adj"
 
 
 class Room(NamedTuple):
@@ -38,7 +42,15 @@ def read_room() -> Room | None:
 
 
 def kills_whole_group() -> bool:
-    """Whether one out-of-memory kill takes every process of the container (``memory.oom.group``)."""
+    """Whether one out-of-memory kill may take this process along with its child.
+
+    That is so where one kill takes every process of the container (``memory.oom.group``), and where the child
+    cannot offer itself to be killed first.
+    """
+    if sys.platform != "linux":
+        return False
+    if kept_gil.libc().access(os.fsencode(_ORDER_OF_KILLS), os.W_OK) != 0:
+        return True
     return any(_number(f"{group}/memory.oom.group") == 1 for group in _group_folders())
 
 
@@ -52,10 +64,15 @@ def _group_folders() -> list[str]:
     for line in _lines("/proc/self/cgroup"):
         _, controllers, name = line.split(":", 2)
         if not controllers:
-            folders.append(f"{_GROUPS}{name}".rstrip("/"))
+            folders += _with_those_above(_GROUPS, name)
         elif "memory" in controllers.split(","):
-            folders.append(f"{_GROUPS}/memory{name}".rstrip("/"))
+            folders += _with_those_above(f"{_GROUPS}/memory", name)
     return list(dict.fromkeys(folders))
+
+
+def _with_those_above(root: str, name: str) -> list[str]:
+    parts = [part for part in name.split("/") if part]
+    return ["/".join([root, *parts[:count]]) for count in range(1, len(parts) + 1)]
 
 
 def _room_in(group: str) -> Room | None:
@@ -66,9 +83,18 @@ def _room_in(group: str) -> Room | None:
         limit, usage = _number(f"{group}/{limit_file}"), _number(f"{group}/{usage_file}")
         if limit is not None and usage is not None and limit < _NO_LIMIT:
             statistics = _fields(f"{group}/memory.stat")
-            idle = statistics.get("total_inactive_file", statistics.get("inactive_file", 0))
-            return Room(max(0, limit - usage + idle), limit)
+            return Room(max(0, limit - usage + _unused_files(statistics)), limit)
     return None
+
+
+def _unused_files(statistics: dict[str, int]) -> int:
+    def number(*names: str) -> int:
+        return next((statistics[name] for name in names if name in statistics), 0)
+
+    # Version 1 counts the groups below under a name of its own, version 2 always.
+    mapped = number("total_mapped_file", "file_mapped")
+    active = number("total_active_file", "active_file")
+    return number("total_inactive_file", "inactive_file") + max(0, active - mapped)
 
 
 def _number(path: str) -> int | None:

@@ -105,6 +105,7 @@ class Tracing:
         self._visit = visit
         self._thread = thread
         self._frames: list[FrameType] = []
+        self._asked: list[_Pending] = []
         self._local: Callable[..., object] = self._on_event
 
     def arm(self, find: Callable[[], list[FrameType]]) -> bool:
@@ -117,9 +118,13 @@ class Tracing:
             return False
         never = threading.Event()
         SYSTEM_CLOCK.wait(never, WAIT_SECONDS)
-        if not pending.seen:
+        # A main thread that sleeps, or is in C code, for longer than this wait has run the last one by now, and
+        # may not run this one before the next look: what the newest that has run saw is what is known.
+        self._asked.append(pending)
+        seen = next((asked.seen for asked in reversed(self._asked) if asked.seen), None)
+        if seen is None:
             return True  # the main thread has not run a bytecode yet; looked at again in a moment
-        if pending.seen[0] not in (None, _global):
+        if seen[0] not in (None, _global):
             return False
         for frame in find():
             if frame.f_trace is None:

@@ -6,26 +6,49 @@ Source of the 85 %: ``DESIGN`` §7. An out-of-memory kill gives no warning (SIGK
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from keepstate._capture import Room
 
+MiB = 1 << 20
 HIGH = 0.85
 """Part of the limit that is used, above which any growth is pressure."""
 SOON_SECONDS = 60.0
 """Growth that would reach the limit within so long is pressure, however much is free."""
 READ_SECONDS = 0.5
-"""Between two readings while something runs; one takes 0.1 ms (measured on 2 cores, Linux 6.18)."""
-WINDOW_SECONDS = 5.0
-"""Over which growth is judged."""
+"""Between two readings while something runs; one holds the GIL for 0.3 ms (on 2 cores, Linux 6.18)."""
+SPEED_SECONDS = 5.0
+"""Over which the speed of growth is judged."""
+WINDOW_SECONDS = 60.0
+"""Over which memory must have grown at all: a slow leak is seen as well."""
 LEAST_GROWTH = 0.01
-"""Part of the limit. Less growth within the window is noise: the page cache, the allocator."""
+"""Part of the limit. Less growth is noise: the page cache, the allocator."""
+NEAR_GROWTH = 0.25
+"""Part of what is free. Near the end less growth counts, because less is left."""
+NOISE_BYTES = 2 * MiB
+"""What Python takes and gives back all the time; never growth."""
 AGAIN_SECONDS = 3.0
-"""Between two pictures under lasting pressure: what a kill in the next second may cost."""
+"""Between two pictures under lasting pressure, at most: what a kill in the next second may cost."""
+HALFWAY = 0.5
+"""Part of the time to the end after which the next picture is due, so that the last comes just before it."""
+CALM_SECONDS = 60.0
+"""Between two pictures while memory goes up and down, and no higher than at the last one."""
 PATIENCE_SECONDS = 2.0
-"""How long to wait for a safe point; at a gigabyte a second there is no more."""
+"""How long to wait for a safe point, at most."""
+PATIENCE_SHARE = 0.25
+"""Part of the time to the end that may be spent on waiting for a safe point."""
+
+
+class Call(NamedTuple):
+    """A picture is called for."""
+
+    reason: str
+    """A sentence."""
+    patience_seconds: float
+    """How long to wait for a safe point."""
 
 
 class Pressure:
@@ -33,38 +56,50 @@ class Pressure:
 
     def __init__(self) -> None:
         self._readings: deque[tuple[float, int]] = deque()
-        self._asked: tuple[float, int] | None = None
+        self._called: tuple[float, int] | None = None
 
-    def feed(self, now: float, room: Room) -> str | None:
-        """Take a reading, and say in a sentence why a picture is called for; ``None``: none is.
+    def feed(self, now: float, room: Room, *, needed_bytes: int = 0) -> Call | None:
+        """Take a reading, and say whether a picture is called for; ``None``: none is, or none is possible.
 
         Args:
             now: Seconds of a monotonic clock.
             room: What is free, and the limit, in bytes.
+            needed_bytes: What must be free for a picture, 0 or more. The end is where that is no longer so.
         """
         used = room.limit - room.available
         self._readings.append((now, used))
         while now - self._readings[0][0] > WINDOW_SECONDS:
             self._readings.popleft()
-        reason = self._judge(now, used, room)
-        if reason is None or not self._is_new(now, used, room):
+        left = room.available - needed_bytes
+        if left < 0:
             return None
-        self._asked = now, used
-        return reason
+        noise = max(NOISE_BYTES, min(LEAST_GROWTH * room.limit, NEAR_GROWTH * left))
+        seconds_left = self._seconds_left(now, used, left, noise)
+        reason = self._judge(used, room.limit - needed_bytes, noise, seconds_left)
+        if reason is None or not self._is_due(now, used, noise, seconds_left):
+            return None
+        self._called = now, used
+        return Call(reason, min(PATIENCE_SECONDS, PATIENCE_SHARE * seconds_left))
 
-    def _judge(self, now: float, used: int, room: Room) -> str | None:
-        began, before = min(self._readings, key=lambda reading: reading[1])
+    def _seconds_left(self, now: float, used: int, left: int, noise: float) -> float:
+        """Give the time to the end at the present speed; infinite if memory does not grow."""
+        recent = (reading for reading in self._readings if now - reading[0] <= SPEED_SECONDS)
+        began, before = min(recent, key=lambda reading: reading[1])
         grown, seconds = used - before, now - began
-        if grown < LEAST_GROWTH * room.limit or seconds <= 0:
-            return None
-        if used > HIGH * room.limit:
-            return f"{used / room.limit:.0%} of memory are used, and it grows"
-        left = room.available / (grown / seconds)
-        return f"at this growth memory is full in {left:.0f} s" if left < SOON_SECONDS else None
+        return math.inf if grown < noise or seconds <= 0 else left * seconds / grown
 
-    def _is_new(self, now: float, used: int, room: Room) -> bool:
-        """Whether the last picture for this reason is long enough ago, by time or by growth."""
-        if self._asked is None:
+    def _judge(self, used: int, end: int, noise: float, seconds_left: float) -> str | None:
+        if seconds_left < SOON_SECONDS:
+            return f"at this growth memory is full in {seconds_left:.0f} s"
+        if used > HIGH * end and used - min(reading for _, reading in self._readings) >= noise:
+            return f"{used / end:.0%} of memory are used, and it grows"
+        return None
+
+    def _is_due(self, now: float, used: int, noise: float, seconds_left: float) -> bool:
+        """Whether the last picture for this reason is long enough ago, by time and by growth."""
+        if self._called is None:
             return True
-        when, then = self._asked
-        return now - when >= AGAIN_SECONDS and used - then >= LEAST_GROWTH * room.limit
+        when, then = self._called
+        if used - then < noise:
+            return now - when >= CALM_SECONDS
+        return now - when >= min(AGAIN_SECONDS, HALFWAY * seconds_left)

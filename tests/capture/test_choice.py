@@ -32,7 +32,6 @@ def test_forks_where_it_can():
         ({"numpy": "2.3.4"}, "numpy"),
         ({"numpy": "2.3.0rc1"}, "numpy"),
         ({"waits_for_children": True}, "child"),
-        ({"available_bytes": 100 << 20}, "memory"),
         ({"kills_whole_group": True, "resident_bytes": 8 * GiB}, "container"),
     ],
 )

@@ -79,3 +79,17 @@ def test_an_array_is_found_without_being_compared():
     """Equality of arrays is no truth value; identity is what counts."""
     array = np.arange(3)
     assert names_of(array, {"a": array, "b": np.arange(3)}) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk-" + "a" * 20, "ghp_" + "a" * 30, "gho_" + "a" * 30, "ghu_" + "a" * 30, "ghs_" + "a" * 30,
+        "ghr_" + "a" * 30, "github_pat_" + "a" * 20, "glpat-" + "a" * 20, "hf_" + "a" * 30, "AKIA" + "A" * 16,
+        "AIza" + "a" * 35, "ya29." + "a" * 20, *("xox" + kind + "-" + "a" * 10 for kind in "abprs"),
+        "KGAT_" + "a" * 20, "eyJ" + "a" * 10 + ".eyJ" + "a" * 10 + ".", "-----BEGIN RSA PRIVATE KEY-----",
+    ],
+)  # fmt: skip
+def test_every_form_of_a_secret_is_found_in_the_middle_of_a_text(secret):
+    """The quick look before the forms are searched for passes none of them by."""
+    assert looks_secret("x", f"key = {secret} # mine") == "its value looks like a secret"

@@ -118,8 +118,8 @@ class Tracing:
             return False
         never = threading.Event()
         SYSTEM_CLOCK.wait(never, WAIT_SECONDS)
-        # A main thread that sleeps, or is in C code, for longer than this wait has run the last one by now, and
-        # may not run this one before the next look: what the newest that has run saw is what is known.
+        # A main thread that sleeps, or is in C code, for longer than this wait has run the last one by now,
+        # and may not run this one before the next look: what the newest that has run saw is what is known.
         self._asked.append(pending)
         seen = next((asked.seen for asked in reversed(self._asked) if asked.seen), None)
         if seen is None:

@@ -191,15 +191,19 @@ class Guard:
             if level is not None:
                 self._take_if_first(request, level, where)
 
-    def close(self) -> None:
-        """End the thread once the save in progress is finished; waiting requests are dropped."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the thread once the save in progress is finished; waiting requests are dropped.
+
+        Args:
+            wait: Return only then. Otherwise a forked child finishes by itself, and a copy is given up.
+        """
         with interrupts.deferred(), self._changed:
             self._closing = True
             waiting, self._next = self._next, None
             self._changed.notify_all()
         if waiting is not None:
             waiting.settle()
-        if threading.current_thread() is not self._thread:
+        if wait and threading.current_thread() is not self._thread:
             self._thread.join()
 
     # -- under the lock ------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from keepstate._model.kernel import Cell
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-OUR_THREADS = ("keepstate", "APScheduler")
+OUR_THREADS = ("keepstate",)
 """Beginnings of the names of threads that are not the user's."""
 
 

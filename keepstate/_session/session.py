@@ -304,6 +304,7 @@ class Session:
         self._folders.stop()
         self._lookout.stop()
         request = None
+        hurried = False
         try:
             if snapshot and self._bound():
                 if reason == "exit":
@@ -311,9 +312,13 @@ class Session:
                     self._guard.wait(request, "cell")
                 else:
                     request = self._take_explicitly("", wait=True)
+        except KeyboardInterrupt:
+            if reason != "exit":
+                raise
+            hurried = True  # whoever presses Ctrl-C now wants the end; a child finishes by itself
         finally:
             self._stopped = True
-            self._guard.close()
+            self._guard.close(wait=not hurried)
             self._say_that_it_ended(reason)
             for callback in self._at_stop:
                 callback()

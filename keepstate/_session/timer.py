@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from apscheduler.executors.debug import DebugExecutor
 from apscheduler.jobstores.base import JobLookupError
-from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers.base import BaseScheduler
+from apscheduler.schedulers.blocking import BlockingScheduler
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import interrupts
@@ -18,12 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-_EXECUTOR = "keepstate"
+THREAD = "keepstate-timer"
 LONGEST_SLEEP_SECONDS = 15.0
-"""APScheduler waits by the wall clock. One that was set back would have it wait as much longer, so while
-there are alarms the plan is asked again at least so often, in seconds from now."""
+"""A thread's wait stands still while the machine is suspended, and deadlines come nearer meanwhile. So while
+there are alarms the plan is asked again at least so often."""
+SHORTEST_SLEEP_SECONDS = 0.02
+"""A plan that always has something due does not make the thread spin beside the user's code."""
 TOLERANCE_SECONDS = 0.1
 """A job that is no more than this away from its plan stays as it is."""
+STOP_SECONDS = 0.25
+"""How long :meth:`Timer.stop` waits for a call that is under way. Most take less than a millisecond; one that
+asks a server may take some seconds, and a kernel that is shut down has 2.5 s for everything."""
+
+_EXECUTOR = "keepstate"
 
 
 class Timer:
@@ -55,13 +64,14 @@ class Timer:
         self._ring = ring
         self._trouble = trouble
         self._clock = clock
-        self._due: dict[str, datetime] = {}
+        self._jobs: dict[str, datetime] = {}
+        self._due: list[str] = []
         self._scheduler = _Scheduler(
             self._arrange,
+            self._ring_what_is_due,
             logger=logging.getLogger("keepstate.timer"),
-            executors={_EXECUTOR: DebugExecutor()},  # runs a job in the scheduler's thread: it only rings
+            executors={_EXECUTOR: DebugExecutor()},  # runs a job in the scheduler's thread: it only notes
             timezone="UTC",
-            daemon=True,
         )
 
     def start(self) -> None:
@@ -75,33 +85,43 @@ class Timer:
                 self._scheduler.wakeup()
 
     def stop(self) -> None:
-        """Ring no more; returns without waiting for a call that is under way."""
-        if self._scheduler.running:
-            self._scheduler.shutdown(wait=False)
+        """Ring no more; a call that is under way is waited for, but not for long."""
+        with interrupts.deferred():
+            if self._scheduler.running:
+                self._scheduler.shutdown(wait=False)
+        thread = self._scheduler.thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(STOP_SECONDS)
+
+    # -- on the timer's thread -----------------------------------------------------------------------
 
     def _arrange(self) -> float | None:
         """Have one job for each alarm of the plan; return the seconds to the first, ``None`` without any."""
         try:
             alarms = self._plan()
         except Exception as error:  # noqa: BLE001 - the timer outlives every error
-            self._trouble(error)
-            alarms = {}
+            self._trouble(error)  # what stands still stands, and the plan is asked again before long
+            first = self._seconds_to_first(self._clock.utc_now())
+            return LONGEST_SLEEP_SECONDS if first is None else first
         now = self._clock.utc_now()
-        for name in self._due.keys() - alarms.keys():
-            del self._due[name]
+        for name in self._jobs.keys() - alarms.keys():
+            del self._jobs[name]
             with suppress(JobLookupError):
                 self._scheduler.remove_job(name)
         for name, seconds in alarms.items():
             due = now + timedelta(seconds=max(0.0, seconds))
-            standing = self._due.get(name)
+            standing = self._jobs.get(name)
             if standing is None or abs((standing - due).total_seconds()) > TOLERANCE_SECONDS:
-                self._due[name] = due
+                self._jobs[name] = due
                 self._add(name, due)
-        return min(((due - now).total_seconds() for due in self._due.values()), default=None)
+        return self._seconds_to_first(now)
+
+    def _seconds_to_first(self, now: datetime) -> float | None:
+        return min(((due - now).total_seconds() for due in self._jobs.values()), default=None)
 
     def _add(self, name: str, due: datetime) -> None:
         self._scheduler.add_job(
-            self._rung,
+            self._due.append,
             "date",
             run_date=due,
             args=[name],
@@ -111,23 +131,50 @@ class Timer:
             replace_existing=True,
         )
 
-    def _rung(self, name: str) -> None:
-        self._due.pop(name, None)
-        try:
-            self._ring(name)
-        except Exception as error:  # noqa: BLE001 - the timer outlives every error
-            self._trouble(error)
+    def _ring_what_is_due(self) -> None:
+        due = self._due[:]
+        self._due.clear()
+        for name in due:
+            self._jobs.pop(name, None)
+        for name in due:
+            if not self._scheduler.running:
+                return
+            try:
+                self._ring(name)
+            except Exception as error:  # noqa: BLE001 - the timer outlives every error
+                self._trouble(error)
 
 
-class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # it has no types
-    """Asks for the plan whenever it wakes, and wakes now and then whatever the wall clock says."""
+class _Scheduler(BlockingScheduler):  # type: ignore[misc]  # it has no types
+    """Asks for the plan whenever it wakes, and wakes now and then whatever the wall clock says.
 
-    def __init__(self, arrange: Callable[[], float | None], **options: object) -> None:
+    Jobs only note what is due, and it is rung after them: while they run, a lock of the scheduler is held
+    that whoever stops it must have. Unlike a ``BackgroundScheduler`` it can be stopped without waiting for
+    its thread, whose name says that it is ours.
+    """
+
+    thread: threading.Thread | None = None
+
+    def __init__(
+        self, arrange: Callable[[], float | None], ring: Callable[[], None], **options: object
+    ) -> None:
         super().__init__(**options)
         self._arrange = arrange
+        self._ring = ring
+
+    def start(self) -> None:
+        self._event = threading.Event()
+        BaseScheduler.start(self)
+        self.thread = threading.Thread(target=self._main_loop, name=THREAD, daemon=True)
+        self.thread.start()
+
+    def wakeup(self) -> None:
+        if threading.current_thread() is not self.thread:  # it has added a job, and looks at the time anyway
+            super().wakeup()
 
     def _process_jobs(self) -> float | None:
         self._arrange()
         super()._process_jobs()
+        self._ring()
         left = self._arrange()  # a job that has run is gone, and may have changed the plan
-        return None if left is None else min(max(0.0, left), LONGEST_SLEEP_SECONDS)
+        return None if left is None else min(max(SHORTEST_SLEEP_SECONDS, left), LONGEST_SLEEP_SECONDS)

@@ -31,8 +31,8 @@ _FORM = re.compile(
     re.VERBOSE,
 )
 _BEGINNINGS = (
-    "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "hf_", "AKIA", "AIza", "ya29.", "xox",
-    "KGAT_", "eyJ", "-----BEGIN ",
+    "sk-", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "hf_", "AKIA", "AIza", "ya29.",
+    "xox", "KGAT_", "eyJ", "-----BEGIN ",
 )  # fmt: skip
 """One of them is in every text that has such a form. Looking for them takes 2 µs, for the forms 42 (measured
 on a text of 4,096 characters, 2 cores), and every text of the notebook is looked at with every picture."""

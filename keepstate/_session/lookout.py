@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from keepstate._base import table
 from keepstate._base.clock import Instant, instant
 from keepstate._capture import read_room
 from keepstate._capture.choice import read_needed_bytes
@@ -152,6 +153,20 @@ class Lookout:
     def deadline(self) -> datetime | None:
         """Give the nearest foreseen end, aware, in UTC."""
         return self.agenda.nearest(self.scene())
+
+    def remarks(self) -> tuple[str, ...]:
+        """Say what the user should know about the plan."""
+        agenda = self.agenda
+        dear = (
+            f"A save takes {table.duration(agenda.needs_seconds)}: inside a long cell there is one every "
+            f"{table.duration(agenda.cadence_seconds)} only.",
+        )
+        return (*agenda.limits.sentences, *(dear if agenda.stretched else ()))
+
+    def change(self, limits: Limits) -> None:
+        """Count by other limits from now on."""
+        self.agenda.change(limits)
+        self._timer.poke()
 
     def _plan(self) -> Mapping[str, float]:
         scene = self.scene()

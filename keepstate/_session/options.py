@@ -90,7 +90,7 @@ def read_options(arguments: Mapping[str, Any], *, offers: Sequence[str] = ()) ->
         notebook=_name("notebook", given["notebook"]),
         restore=cast("RestoreMode", _choice("restore", given["restore"], get_args(RestoreMode))),
         interval=_seconds("interval", given["interval"], SHORTEST_INTERVAL, LONGEST_INTERVAL),
-        limits=_limits(given["limits"]),
+        limits=read_limits(given["limits"]),
         capture=cast("CaptureMode", _choice("capture", given.get("capture", "auto"), get_args(CaptureMode))),
         keep_last=_keep_last(given.get("keep_last")),
         budget_bytes=_budget(given.get("budget")),
@@ -127,7 +127,12 @@ def _name(what: str, name: object) -> str | None:
     return name
 
 
-def _limits(limits: object) -> Mapping[str, float | None]:
+def read_limits(limits: object) -> Mapping[str, float | None]:
+    """Check limits that a user gave; ``None`` as a value: there is no such limit.
+
+    Raises:
+        InvalidInputError: One of them is out of its range, or is no limit.
+    """
     if limits is None:
         return {}
     if not isinstance(limits, Mapping):

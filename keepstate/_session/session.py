@@ -17,6 +17,7 @@ from keepstate._session.limits import age_of_machine, settle_limits
 from keepstate._session.lookout import Lookout
 from keepstate._session.notify import Notifier
 from keepstate._session.notify_messages import SessionEnded
+from keepstate._session.options import read_limits
 from keepstate._session.recovery import Recovery
 from keepstate._session.saving import Saving, new_id
 from keepstate._snapshot import snapshot_of
@@ -197,6 +198,19 @@ class Session:
         for name in names:
             self._recovery.forget(name)
 
+    def change_limits(self, limits: Mapping[str, float | None]) -> None:
+        """Count by other limits from now on, as when the plan was upgraded or an administrator says so.
+
+        Args:
+            limits: ``idle_seconds`` and ``lifetime_seconds``, as for :func:`keepstate.start`; what is left
+                out is the host's again.
+
+        Raises:
+            InvalidInputError: One of them is out of its range.
+        """
+        self._must_be_active()
+        self._lookout.change(settle_limits(self._host.profile, read_limits(limits)))
+
     def watch(
         self, path: str | os.PathLike[str], *, ignore: Iterable[str] = (), max_bytes: int | None = None
     ) -> str:
@@ -293,7 +307,7 @@ class Session:
             error=self._saving.error or (None if self._notifier is None else self._notifier.trouble),
             state="guarding" if self.active else "stopped",
             cadence_seconds=agenda.cadence_seconds,
-            remarks=agenda.limits.sentences,
+            remarks=self._lookout.remarks(),
             seconds_left=None if deadline is None else (deadline - self._clock.utc_now()).total_seconds(),
         )
 

@@ -60,3 +60,17 @@ def test_a_lifetime_that_the_machine_has_outlived_counts_from_the_kernel(script)
         host="plain",
     )
     assert shown == "True"
+
+
+def test_limits_may_change_while_it_guards(script):
+    """An upgraded plan, or an administrator, moves the deadline at once; what is left out is the host's."""
+    shown = script(
+        f"""
+        session = keepstate.start(); session.change_limits({{'idle_seconds': 100}}); s = keepstate.status()
+        try: session.change_limits({{'idle': 3}})
+        except keepstate.InvalidInputError as error: told = 'limits has no idle' in str(error)
+        print(s.idle_limit_seconds, s.lifetime_limit_seconds, 90 < {LEFT} <= 100, told)
+        """,
+        host="kaggle",
+    )
+    assert shown == "100.0 43200.0 True True"

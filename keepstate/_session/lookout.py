@@ -157,11 +157,13 @@ class Lookout:
     def remarks(self) -> tuple[str, ...]:
         """Say what the user should know about the plan."""
         agenda = self.agenda
-        dear = (
-            f"A save takes {table.duration(agenda.needs_seconds)}: inside a long cell there is one every "
-            f"{table.duration(agenda.cadence_seconds)} only.",
+        if not agenda.stretched:
+            return agenda.limits.sentences
+        took, apart = table.duration(agenda.needs_seconds), table.duration(agenda.cadence_seconds)
+        return (
+            *agenda.limits.sentences,
+            f"A save takes {took}: inside a long cell one is made every {apart}.",
         )
-        return (*agenda.limits.sentences, *(dear if agenda.stretched else ()))
 
     def change(self, limits: Limits) -> None:
         """Count by other limits from now on."""

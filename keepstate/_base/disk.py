@@ -34,7 +34,17 @@ _ADVICE = {
     errno.ENOENT: "it is gone, or the folder that it was in is: the next save begins anew there",
     errno.ENOTCONN: "the drive behind it is no longer connected: mount it again",
     errno.ESTALE: "the drive behind it has lost it: mount it again",
+    errno.ENODEV: "the drive behind it is no longer connected: mount it again",
+    errno.ETIMEDOUT: "the drive behind it does not answer: look at its state, or choose another store",
     errno.EIO: "the drive behind it does not answer as it should: look at its state, or choose another store",
+    errno.EEXIST: "something else is in its place: move that away, or choose another store",
+    errno.ENOTDIR: "a file is where a folder should be: move it away, or choose another store",
+    errno.EISDIR: "a folder is where a file should be: move it away, or choose another store",
+    errno.ELOOP: "its links lead back to themselves: set them right, or choose another store",
+    errno.ENAMETOOLONG: "its path is too long for this disk: choose another store with a shorter one",
+    errno.EFBIG: "this disk, or a limit of this process, allows no file so long: choose another store",
+    errno.EMFILE: "this process has too many files open: close some",
+    errno.ENFILE: "this machine has too many files open: close some",
 }
 """What a person can do about it."""
 
@@ -143,6 +153,22 @@ class Disk:
 SYSTEM_DISK = Disk()
 
 
+def device_of(path: Path) -> int | None:
+    """Give the number of the file system that *path* is in, or would be; ``None`` where it is not told.
+
+    It holds until that file system is mounted anew.
+    """
+    while True:
+        try:
+            return os.stat(path).st_dev or None
+        except FileNotFoundError:
+            if path == path.parent:
+                return None
+            path = path.parent
+        except OSError:
+            return None
+
+
 def make_directories(disk: Disk, path: Path) -> None:
     """Make *path* and what it needs above it, each new entry synced in its parent."""
     missing = []
@@ -215,9 +241,12 @@ def translating(path: Path) -> Iterator[None]:
 def translate(error: OSError, path: Path) -> StoreError:
     """Say an operating system error in the words of this package, keeping its ``errno``."""
     if error.errno in FULL:
-        return StoreFullError(
-            error.errno, f"no space left for {path.name}: free some space or choose another store", str(path)
-        )
-    advice = _ADVICE.get(error.errno or 0)
-    said = f"{error.strerror or error}" + (f" ({advice})" if advice else "")
-    return StoreError(error.errno, f"the store failed at {path.name}: {said}", str(path))
+        kind: type[StoreError] = StoreFullError
+        said = f"no space is left for {path}: free some space or choose another store"
+    else:
+        kind = StoreError
+        advice = _ADVICE.get(error.errno or 0)
+        said = f"the store failed at {path}: {error.strerror or error}" + (f" ({advice})" if advice else "")
+    found = kind(said)  # with more arguments, an OSError shows them and not the sentence alone
+    found.errno = error.errno
+    return found

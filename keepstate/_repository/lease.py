@@ -128,11 +128,16 @@ def _path(folder: MemberFolder, lease: Lease) -> Path:
     return folder.leases / f"{lease.id}.{lease.purpose}{_SUFFIX}"
 
 
-def drop_lease(disk: Disk, folder: MemberFolder, lease: Lease) -> None:
-    """Take the announcement back."""
+def drop_lease(disk: Disk, folder: MemberFolder, lease: Lease) -> bool:
+    """Take the announcement back; ``False`` where it cannot be seen, as when the drive is gone with it.
+
+    Raises:
+        StoreError: The store does not let it go.
+    """
     path = _path(folder, lease)
     with translating(path):
         disk.remove(path)
+        return path.parent.is_dir()
 
 
 def leases(disk: Disk, folder: MemberFolder, *, clock: Clock, limit_seconds: float) -> list[Held]:

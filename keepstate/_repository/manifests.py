@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from blake3 import blake3
 
+from keepstate._base.disk import translate
 from keepstate._model.manifest import Manifest
 from keepstate._repository.layout import MemberFolder, encode_name
 from keepstate.errors import FormatError, IntegrityError, InvalidInputError
@@ -142,8 +143,10 @@ class ManifestFolder:
     ) -> list[tuple[Path, DirectoryEntry]]:
         try:
             found = self._disk.entries(folder)
-        except NotADirectoryError:
-            return []  # a stray file beside the folders
+        except NotADirectoryError as error:
+            if folder == self._folder.manifests:  # else a stray file beside the folders
+                damaged.append(self._damaged(folder, error))
+            return []
         except OSError as error:
             damaged.append(self._damaged(folder, error))
             return []
@@ -161,7 +164,7 @@ class ManifestFolder:
     def _damaged(self, path: Path, error: Exception) -> DamagedManifest:
         return DamagedManifest(
             path=path,
-            why=str(error),
+            why=str(translate(error, path) if isinstance(error, OSError) else error),
             member_folder=self._folder.root.name,
             newer=isinstance(error, FormatError),
             transient=isinstance(error, OSError),

@@ -19,7 +19,7 @@ from keepstate._repository.condemned import Round, age_seconds, read_rounds, rem
 from keepstate._repository.conflict import ConflictError
 from keepstate._repository.floor import Room, room_of
 from keepstate._repository.garbage import MOSTLY_DEAD, plan_garbage, still_needed
-from keepstate._repository.lease import HOLD_SECONDS, LIMIT_SECONDS, drop_lease, leases, take_lease
+from keepstate._repository.lease import HOLD_SECONDS, LIMIT_SECONDS, leases, take_lease
 from keepstate._repository.manifests import ManifestFolder
 from keepstate._repository.reach import Reach
 from keepstate._repository.reader import ChunkReader
@@ -28,7 +28,7 @@ from keepstate._repository.superseded import Verdict, Wishes, decide, read_all
 from keepstate.errors import StoreError, StoreFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
     from keepstate._base.clock import Clock
@@ -54,6 +54,7 @@ class Pruner:
         floor_bytes: int | None,
         grace_seconds: float,
         drop_damaged: bool,
+        drop: Callable[[Lease], None],
         report: PruneReport,
     ) -> None:
         self._disk = disk
@@ -64,6 +65,7 @@ class Pruner:
         self._floor_bytes = floor_bytes
         self._grace_seconds = grace_seconds
         self._drop_damaged = drop_damaged
+        self._drop = drop
         self._report = report
         self._temporaries = 0
         self._lease: Lease | None = None
@@ -83,8 +85,10 @@ class Pruner:
             self._report.waiting_for += [why for _, why in self._waiting.values()]
             self._report.damage += sorted(self._damage)
         finally:
-            self._clean_own_temporaries()
-            drop_lease(self._disk, self._folder, self._lease)
+            try:
+                self._clean_own_temporaries()
+            finally:
+                self._drop(self._lease)
 
     def rehearse(self) -> None:
         """Say what :meth:`run` would do if nobody else were at work; change nothing, not even a lease."""

@@ -7,14 +7,15 @@ used in a child that was forked at any instant. Layout and order of writes: FORM
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
-from keepstate._base.disk import SYSTEM_DISK, Disk, translating
+from keepstate._base.disk import SYSTEM_DISK, Disk, device_of, translating
 from keepstate._repository.floor import Room, room_of
 from keepstate._repository.footprint import manifests_bytes
 from keepstate._repository.history import newest_first
-from keepstate._repository.layout import member_folder
+from keepstate._repository.layout import MARKER, member_folder
 from keepstate._repository.lease import LIMIT_SECONDS, Held, Lease, drop_lease, leases, take_lease
 from keepstate._repository.manifests import DamagedManifest, ManifestFolder
 from keepstate._repository.marker import make_store, read_marker
@@ -27,7 +28,7 @@ from keepstate._repository.superseded import Wishes
 from keepstate._repository.usage import Usage, usage_of_member
 from keepstate._repository.verify import VerifyReport, verify_member
 from keepstate._repository.writer import Writer
-from keepstate.errors import KeepstateError, NotFoundError, StoreError
+from keepstate.errors import FormatError, KeepstateError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from keepstate._model.manifest import GroupRecord, Manifest, PartRecord, Ref
+    from keepstate._repository.layout import MemberFolder
     from keepstate._repository.reader import StoredPart
 
 
@@ -51,6 +53,8 @@ class Repository:
         self._clock = clock
         self._floor_bytes = floor_bytes
         self._members = Members(path, disk)
+        self._device = device_of(path)
+        self._left: list[tuple[MemberFolder, Lease]] = []
 
     @classmethod
     def open(
@@ -83,7 +87,10 @@ class Repository:
                     raise StoreError(f"there is no store at {path}")
                 marker = make_store(path, disk)
             elif create and not os.access(path, os.W_OK):
-                raise StoreError(f"the store at {path} cannot be written")
+                raise StoreError(
+                    f"the store at {path} can only be read by this user: change its permissions, mount it "
+                    "for writing, or choose another store"
+                )
         return cls(path, marker.store, disk, clock, floor_bytes=floor_bytes)
 
     # Snapshots
@@ -91,15 +98,38 @@ class Repository:
     def manifests(
         self, *, project: str | None = None, member: str | None = None, notebook: str | None = None
     ) -> list[Manifest]:
-        """Every readable manifest that fits, newest first; see :meth:`damaged_manifests` for the others."""
+        """Every readable manifest that fits, newest first; see :meth:`damaged_manifests` for the others.
+
+        Raises:
+            StoreError: There is none, and the store is gone or cannot be read: there may be some.
+        """
         found: list[Manifest] = []
+        damaged: list[DamagedManifest] = []
         for folder in self._members.folders(member):
-            found += self._members.manifests(folder).read(project=project, notebook=notebook)[0]
+            sound, others = self._members.manifests(folder).read(project=project, notebook=notebook)
+            found += sound
+            damaged += others
+        if not found:
+            self._must_be_there(damaged)
         return newest_first(
             manifest
             for manifest in found
             if project in (None, manifest.project) and notebook in (None, manifest.notebook)
         )
+
+    def _must_be_there(self, damaged: list[DamagedManifest]) -> None:
+        """Tell a store in which nothing is kept from one that cannot be looked into."""
+        for each in damaged:
+            if each.transient:
+                raise StoreError(each.why)
+        if not self._is_there():
+            raise StoreError(
+                f"the store at {self.path} is gone: bring it back; else the next save begins anew"
+            )
+
+    def _is_there(self) -> bool:
+        with translating(self.path):
+            return (self.path / MARKER).exists()
 
     def damaged_manifests(
         self, *, project: str | None = None, member: str | None = None, notebook: str | None = None
@@ -158,6 +188,7 @@ class Repository:
     def refresh(self) -> None:
         """Learn which packs others have added or deleted."""
         self._members.refresh()
+        self._device = device_of(self.path)
 
     # Writing
 
@@ -174,6 +205,7 @@ class Repository:
             StoreError: The store cannot be written.
         """
         self._find_again()
+        self._drop_left()
         folder = member_folder(self.path, member)
         lease = take_lease(
             self._disk,
@@ -187,7 +219,7 @@ class Repository:
         try:
             catalog = self._members.refreshed(folder)
         except KeepstateError:
-            drop_lease(self._disk, folder, lease)
+            self._drop(folder, lease)
             raise
         return Writer(
             disk=self._disk,
@@ -196,19 +228,54 @@ class Repository:
             lease=lease,
             catalog=catalog,
             on_packs=self._members.learn,
+            drop=partial(self._drop, folder),
             floor_bytes=self._floor_bytes,
         )
 
     def _find_again(self) -> None:
         """Make sure that the store is still the one that was opened; begin anew in a folder that was emptied.
 
-        What is written beside no marker could never be opened again.
+        What is written beside no marker could never be opened again. Where a drive is no longer mounted
+        nothing is begun: this machine's own disk would be filled instead, and the drive could not be mounted
+        over it.
         """
         with translating(self.path):
-            marker = read_marker(self.path, self._disk) or make_store(self.path, self._disk)
+            try:
+                marker = read_marker(self.path, self._disk)
+            except FormatError as error:
+                raise StoreError(str(error)) from error  # it was opened once: this is another one
+            if marker is None:
+                if device_of(self.path) != self._device:
+                    raise StoreError(
+                        f"the drive that held the store at {self.path} is no longer mounted there: mount it "
+                        "again, or choose another store"
+                    )
+                marker = make_store(self.path, self._disk)
         if marker.store != self.store_id:
             self.store_id = marker.store
             self._members.forget()
+
+    def _drop(self, folder: MemberFolder, lease: Lease) -> None:
+        """Take a lease back, now or, if the store fails, before the next save or prune.
+
+        While this process lives its lease counts, and prune would wait for it.
+        """
+        try:
+            is_gone = drop_lease(self._disk, folder, lease)
+        except OSError:
+            is_gone = False
+        if not is_gone:
+            self._left.append((folder, lease))
+
+    def _drop_left(self) -> None:
+        """Take back the leases that could not be dropped when the store failed."""
+        left, self._left = self._left, []
+        for number, (folder, lease) in enumerate(left):
+            try:
+                drop_lease(self._disk, folder, lease)
+            except OSError:
+                self._left += left[number:]  # the coming save or prune will tell why
+                return
 
     def saving(self, *, project: str, member: str, notebook: str) -> list[Lease]:
         """Saves of this notebook that are under way, also of a kernel that is dead by now."""
@@ -318,6 +385,8 @@ class Repository:
             budget_bytes=budget_bytes,
         )
         report = PruneReport()
+        if not dry_run and self._is_there():
+            self._drop_left()
         for folder in self._members.folders(member):
             if not folder.root.is_dir():
                 continue  # nobody of this name has written here, and prune makes no folders
@@ -330,6 +399,7 @@ class Repository:
                 floor_bytes=self._floor_bytes,
                 grace_seconds=grace_seconds,
                 drop_damaged=drop_damaged,
+                drop=partial(self._drop, folder),
                 report=report,
             )
             with translating(folder.root):

@@ -21,13 +21,14 @@ from keepstate._repository.compression import Compressor
 from keepstate._repository.conflict import ConflictError
 from keepstate._repository.fingerprint import CHUNK_BYTES, Piece
 from keepstate._repository.floor import Floor
-from keepstate._repository.lease import HOLD_SECONDS, Lease, drop_lease
-from keepstate._repository.manifests import encode_manifest
+from keepstate._repository.lease import HOLD_SECONDS, Lease
+from keepstate._repository.manifests import LIMIT_BYTES as MANIFEST_BYTES
+from keepstate._repository.manifests import decode_manifest, encode_manifest
 from keepstate._repository.packer import Packer
 from keepstate._repository.reader import ChunkReader
 from keepstate._repository.recheck import may_rely
 from keepstate._repository.verify import check_pack
-from keepstate.errors import IntegrityError, InvalidInputError, StoreError
+from keepstate.errors import FormatError, IntegrityError, InvalidInputError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -67,6 +68,7 @@ class Writer:
         lease: Lease,
         catalog: Catalog,
         on_packs: Callable[[Catalog], None],
+        drop: Callable[[Lease], None],
         floor_bytes: int | None = None,
     ) -> None:
         self.lease = lease
@@ -76,6 +78,7 @@ class Writer:
         self._catalog = catalog
         self._folder = catalog.folder
         self._on_packs = on_packs
+        self._drop = drop
         self._floor = Floor(disk, self._folder.root, floor_bytes=floor_bytes)
         self._began = (clock.monotonic(), clock.utc_now())
         self._packer: Packer | None = None
@@ -93,6 +96,14 @@ class Writer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abandon()
+
+    def holds(self, manifest: Manifest) -> bool:
+        """Say whether *manifest* is kept here, as it is: the folder may have been emptied or replaced."""
+        path = self._folder.manifest(manifest)
+        try:
+            return decode_manifest(self._disk.read(path, limit_bytes=MANIFEST_BYTES)) == manifest
+        except (OSError, IntegrityError, FormatError):
+            return False
 
     def present(self, known: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """Give what of *known* may be relied on: prune may have taken the rest."""
@@ -303,10 +314,7 @@ class Writer:
                 self._disk.remove(packer.path)
             except OSError:
                 pass  # swept by the next prune; the error that led here is the one to tell
-        try:
-            drop_lease(self._disk, self._folder, self.lease)
-        except OSError:
-            pass  # likewise, once this process has ended
+        self._drop(self.lease)
 
 
 def _check_piece(piece: Piece, leaf_bytes: int, last: int) -> None:

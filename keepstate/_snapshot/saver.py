@@ -25,7 +25,7 @@ from keepstate._model.manifest import (
 from keepstate._repository import Commit, ConflictError, Piece, fingerprint_pieces, fingerprint_stream
 from keepstate._snapshot.occasion import Occasion, encode_cells, manifest_of
 from keepstate._snapshot.part_store import RepositoryPartStore
-from keepstate.errors import CaptureError, StoreError, StoreFullError
+from keepstate.errors import CaptureError, IntegrityError, StoreError, StoreFullError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -202,7 +202,7 @@ class Save:
         except ConflictError as error:
             relied = bool(self._known) or any(group.relies for group in self._beside)
             return Saved(trouble=str(error), again=relied)
-        except StoreError as error:
+        except (StoreError, IntegrityError) as error:  # what was read back may not be what was written
             return Saved(trouble=str(error), full=isinstance(error, StoreFullError))
 
     def _publish(self, prepared: _Prepared, writer: Writer, tools: Tools) -> Saved:
@@ -227,7 +227,12 @@ class Save:
             if previous is not None and name in previous.names:
                 names[name] = _carried(previous.names[name], previous.id)
         logical_bytes = prepared.logical_bytes + sum(each.entry.logical_bytes for each in beside.values())
-        unchanged = _same(previous, names, definitions, random, skipped)
+        unchanged = (
+            previous is not None
+            and _same(previous, names, definitions, random, skipped)
+            and not (previous.consistency == "operation" != occasion.consistency)  # this one may be trusted
+            and writer.holds(previous)
+        )
         facts = Saved(
             unchanged=unchanged,
             skipped=skipped,
@@ -242,7 +247,9 @@ class Save:
         if not names or (unchanged and not occasion.note):
             return facts
         # A note on unchanged state writes a manifest alone.
-        cells = previous.cells if unchanged and previous else writer.put_bytes(encode_cells(occasion.cells))
+        cells = previous.cells if unchanged and previous else None
+        if cells is None or not writer.rely(cells):
+            cells = writer.put_bytes(encode_cells(occasion.cells))
         stall_seconds = tools.stall_seconds()
 
         def manifest(written_bytes: int) -> Manifest:
@@ -338,13 +345,13 @@ def _look_at(part: Part, *, seed: int, known: Mapping[bytes, bytes], tools: Tool
 
 
 def _same(
-    previous: Manifest | None,
+    previous: Manifest,
     names: Mapping[str, Entry],
     definitions: Mapping[str, bytes],
     random: Ref | None,
     skipped: Mapping[str, str],
 ) -> bool:
-    return previous is not None and (
+    return (
         {name: entry.group for name, entry in names.items()}
         == {name: entry.group for name, entry in previous.names.items()}
         and dict(definitions) == previous.definitions

@@ -366,3 +366,18 @@ def test_interrupts_beside_saves_are_the_users_and_leave_the_guard_at_work(scrip
         """
     ).stdout
     assert out.endswith("150 150 ('x',) ['after'] None\n")
+
+
+def test_a_better_picture_of_the_same_state_replaces_one_at_any_moment(script):
+    """Restoring prefers an older value to one that was read inside library code; so this one must be kept."""
+    out = script(
+        """
+        x = [0]; keepstate.track(x); keepstate.snapshot()
+        x = [1]
+        sorted([1, 2], key=lambda n: keepstate.snapshot() and n)
+        levels = [s.consistency for s in keepstate.snapshots()]
+        keepstate.snapshot()
+        print(levels[0], keepstate.snapshots()[0].consistency, keepstate.load("x"))
+        """
+    ).stdout
+    assert out.endswith("operation statement [1]\n")

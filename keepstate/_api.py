@@ -218,7 +218,7 @@ def watch(path: str | os.PathLike[str], *, ignore: Iterable[str] = (), max_bytes
     return _running().watch(path, ignore=ignore, max_bytes=max_bytes)
 
 
-def unwatch(path: str) -> None:
+def unwatch(path: str | os.PathLike[str]) -> None:
     """Keep the files of this folder no longer; older snapshots do.
 
     Raises:

@@ -51,6 +51,7 @@ class Choice:
         *,
         copy_ranges: Iterable[Range] = (),
         limits: Limits | None = None,
+        since: float | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> Taken:
         """Take the picture on the calling thread.
@@ -59,6 +60,7 @@ class Choice:
             work: What is done with it.
             copy_ranges: Memory that must be copied first, as :class:`NeedsCopy` named it.
             limits: How long a child may stand still.
+            since: When the calling thread began to be held, by *clock*; ``None``: now.
             clock: Measures the stall.
 
         Raises:
@@ -69,13 +71,15 @@ class Choice:
             moment = "now" if self.level == "cell" else "inside a running cell"
             raise NotNow(f"no picture can be taken {moment}: {self.reason}")
         if self.strategy == "stage":
-            return stage.take(work, reason=self.reason, clock=clock)
+            return stage.take(work, reason=self.reason, since=since, clock=clock)
         try:
-            return fork.take(work, reason=self.reason, copy_ranges=copy_ranges, limits=limits, clock=clock)
+            return fork.take(
+                work, reason=self.reason, copy_ranges=copy_ranges, limits=limits, since=since, clock=clock
+            )
         except ForkRefused as error:
             if self.level != "cell":
                 raise
-            return stage.take(work, reason=str(error), clock=clock)
+            return stage.take(work, reason=str(error), since=since, clock=clock)
 
 
 def choose(conditions: Conditions) -> Choice:

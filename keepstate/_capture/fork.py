@@ -74,6 +74,7 @@ def take(
     reason: str,
     copy_ranges: Iterable[Range] = (),
     limits: Limits | None = None,
+    since: float | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Forked:
     """Fork on the calling thread.
@@ -83,13 +84,14 @@ def take(
         reason: Why this way, for the snapshot.
         copy_ranges: Memory to be copied first, as a :class:`NeedsCopy` named it.
         limits: How long the child may stand still.
+        since: When the calling thread began to be held, by *clock*; ``None``: now.
         clock: Measures the stall.
 
     Raises:
         ForkRefused: The system made no process.
         CaptureError: The ranges could not be copied.
     """
-    entered = clock.monotonic()
+    entered = clock.monotonic() if since is None else since
     with interrupts.deferred():
         copies = Copies.take(copy_ranges)
         channel = _open_channel()

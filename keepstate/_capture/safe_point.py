@@ -163,13 +163,19 @@ class SafePoints:
         """The newest error of a callback; it is never raised into the user's cell."""
 
     def request(
-        self, callback: Callable[[Where], None], *, deadline_seconds: float, clock: Clock | None = None
+        self,
+        callback: Callable[[Where], None],
+        *,
+        deadline_seconds: float,
+        no_longer: Callable[[], bool] = lambda: False,
+        clock: Clock | None = None,
     ) -> bool:
         """Have *callback* run on the main thread at the next safe point; wait until it has, or the deadline.
 
         Args:
             callback: Given the place. What it raises is kept in :attr:`trouble`, except an interrupt.
             deadline_seconds: How long to wait, 0 or more.
+            no_longer: Asked all the time whether to give up before.
             clock: Another clock for this request.
 
         Returns:
@@ -180,7 +186,7 @@ class SafePoints:
         stop = _stop(visit, self._thread)
         until = clock.monotonic() + deadline_seconds
         try:
-            while (left := until - clock.monotonic()) > 0 and not visit.claimed:
+            while (left := until - clock.monotonic()) > 0 and not (visit.claimed or no_longer()):
                 if not stop.arm(self._frames):
                     break
                 clock.wait(visit.done, min(ARM_AGAIN_SECONDS, left))

@@ -36,9 +36,9 @@ class Staged:
             copy=arena.copy,
         )
 
-    def prepare(self, clock: Clock) -> None:
+    def prepare(self, clock: Clock, since: float | None) -> None:
         """Do what needs the objects to stand still."""
-        entered = clock.monotonic()
+        entered = clock.monotonic() if since is None else since
         try:
             self._work.prepare(self._tools)
         except BaseException:
@@ -58,7 +58,14 @@ class Staged:
         self._arena.clear()
 
 
-def take(work: Work, *, reason: str, arena: Arena | None = None, clock: Clock = SYSTEM_CLOCK) -> Staged:
+def take(
+    work: Work,
+    *,
+    reason: str,
+    arena: Arena | None = None,
+    since: float | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Staged:
     """Prepare on the calling thread, copying what has changed.
 
     Raises:
@@ -67,7 +74,7 @@ def take(work: Work, *, reason: str, arena: Arena | None = None, clock: Clock = 
     """
     staged = Staged(work, arena or _arena, reason=reason)
     with interrupts.deferred():
-        staged.prepare(clock)
+        staged.prepare(clock, since)
     return staged
 
 

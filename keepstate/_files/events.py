@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from keepstate._files.mounts import file_system, is_elsewhere
 
@@ -36,15 +37,37 @@ class NoEventsError(Exception):
 def _keep_silent() -> None:
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_is_not_ours)  # one that is there already is not added again
-    # watchdog 7 warns of itself when folders are made inside each other quickly.
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"watchdog\.observers\.")
+    for name, module in list(sys.modules.items()):
+        if name.startswith("watchdog.observers") and vars(module).get("warnings") is warnings:
+            vars(module)["warnings"] = _QUIET
+
+
+class _QuietWarnings:
+    """``warnings`` for watchdog's own modules: in our threads nothing is shown, elsewhere all is as it was.
+
+    watchdog 7 warns of itself when folders are made inside each other quickly. A filter would change the
+    user's filters, and have warnings shown again that had been shown once.
+    """
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(warnings, name)
+
+    @staticmethod
+    def warn(*arguments: Any, **options: Any) -> None:
+        """As ``warnings.warn``, but not from a thread of ours."""
+        if _is_not_ours(None):
+            options["stacklevel"] = options.get("stacklevel", 1) + 1
+            warnings.warn(*arguments, **options)
+
+
+_QUIET = _QuietWarnings()
 
 
 def _nobody_listens(_thread: threading.Thread) -> None:
     """In place of the hook that prints: that a thread has ended is seen at the next look."""
 
 
-def _is_not_ours(_record: logging.LogRecord) -> bool:
+def _is_not_ours(_record: object) -> bool:
     return not threading.current_thread().name.startswith(THREAD)
 
 

@@ -48,7 +48,8 @@ def settle(top: str, changed: Mapping[str, Seen], *, owner: int, patient: bool, 
         top: The folder.
         changed: Path from there → how it was seen just now.
         owner: Process id of the kernel; its memory maps count as well.
-        patient: Whether to wait for files that have changed just now.
+        patient: Whether to wait for files that have changed just now. Otherwise those that nobody on this
+            machine has open are taken as they are: an end is near, and most are written in one go.
         clock: For the wait, and the date.
     """
     settled = Settled()
@@ -56,6 +57,8 @@ def settle(top: str, changed: Mapping[str, Seen], *, owner: int, patient: bool, 
         return settled
     held, gone = open_for_writing(top, owner=owner), set[str]()
     restless = _restless(top, {path: seen for path, seen in changed.items() if path not in held}, clock)
+    if not patient and not is_elsewhere(file_system(top)):
+        restless = {}
     if restless and patient:
         clock.wait(Word(), SETTLED_SECONDS)
         held = open_for_writing(top, owner=owner)

@@ -60,7 +60,8 @@ class FolderGroup:
         folder: What to keep.
         memory: What the last save of this folder gave, or its restoration; empty at first.
         reread: Count on nothing that was stored before, because the store has changed under the last save.
-        patient: Whether to wait two seconds for files that were written just now; not before a sudden end.
+        patient: Whether to wait two seconds for files that were written just now; not before a sudden end,
+            when those that nobody has open are taken at once.
         at_once_bytes: New bytes to take at most, but always one file; ``None``: all.
         clock: For that wait.
     """
@@ -77,7 +78,6 @@ class FolderGroup:
     ) -> None:
         self._folder = folder
         self._given = memory
-        self._memory = msgspec.msgpack.decode(memory, type=Memory) if memory else Memory()
         self._reread = reread
         self._patient = patient
         self._at_once_bytes = at_once_bytes
@@ -92,7 +92,7 @@ class FolderGroup:
     @property
     def relies(self) -> bool:
         """Whether it may count on what an earlier save has stored."""
-        return bool(self._memory.files) and not self._reread
+        return bool(self._given) and not self._reread
 
     def store(self, store: PartStore) -> SelfStored:
         """Store the folder as it is now.
@@ -101,7 +101,9 @@ class FolderGroup:
             StoreError: The store failed. What happens to the folder itself never raises.
         """
         store.progress(self.name, 0)
-        stored = _Storing(self._folder, self._memory, store).run(
+        # Not before: it may be megabytes, and the main thread stands still until the picture is taken.
+        memory = msgspec.msgpack.decode(self._given, type=Memory) if self._given else Memory()
+        stored = _Storing(self._folder, memory, store).run(
             reread=self._reread,
             settled=lambda top, changed: settle(
                 top, changed, owner=self._owner, patient=self._patient, clock=self._clock

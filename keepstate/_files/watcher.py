@@ -96,8 +96,9 @@ class Watcher:
     def start(self) -> None:
         """Begin; folders may be added before and after. A second call does nothing."""
         if self._thread is None and not self._stopped:
-            self._thread = threading.Thread(target=self._run, name=f"{THREAD}-watch", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name=f"{THREAD}-watch", daemon=True)
+            thread.start()
+            self._thread = thread
 
     def remove(self, name: str) -> None:
         """Watch this folder no longer."""

@@ -12,6 +12,7 @@ import threading
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
+from keepstate._capture import interrupts
 from keepstate._model.kernel import Cell
 from keepstate._notebook.reading import names_read
 from keepstate._session.script import Threads
@@ -130,6 +131,7 @@ class IPythonKernel:
         try:
             source = str(getattr(info, "raw_cell", "") or "")
             cell = Cell(getattr(self._shell, "execution_count", None), source)
+            self._drop_stale()
             self._open.append((threading.get_ident(), cell))
             if self._listener is not None:
                 self._listener.before_cell(lambda: self._reads(source))
@@ -138,11 +140,19 @@ class IPythonKernel:
 
     def _after(self, result: Any = None) -> None:
         try:
-            cell = self._close()
+            with interrupts.deferred():
+                cell = self._close()
             if self._listener is not None and cell is not None:
                 self._listener.after_cell(cell, _missing_name(getattr(result, "error_in_exec", None)))
         except Exception as error:  # noqa: BLE001 - see the module's docstring
             self._trouble(error)
+
+    def _drop_stale(self) -> None:
+        """Forget cells of this thread whose end an interrupt kept from us: only those on the stack run."""
+        own = threading.get_ident()
+        outer = _cells_on_stack() - 1
+        for entry in [entry for entry in tuple(self._open) if entry[0] == own][max(0, outer) :]:
+            self._open.remove(entry)
 
     def _close(self) -> Cell | None:
         """Take the innermost cell of this thread off the list."""
@@ -169,13 +179,26 @@ def _in_cell() -> bool:
     """Whether a cell runs on this thread, whose end will be told; a start-up file or silent code is none."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        if frame.f_code.co_name == "run_cell" and frame.f_globals.get("__name__") == _SHELL_MODULE:
+        if frame.f_code.co_name in _RUNS_CELL and frame.f_globals.get("__name__") == _SHELL_MODULE:
             return not frame.f_locals.get("silent")
         frame = frame.f_back
     return False
 
 
 _SHELL_MODULE = "IPython.core.interactiveshell"
+_RUNS_CELL = ("run_cell", "run_cell_async")
+"""Every cell has a frame of the second; one with a top-level ``await`` has that alone. Both know whether it
+is silent."""
+
+
+def _cells_on_stack() -> int:
+    """How many cells this thread runs, each within the one before."""
+    count = 0
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        count += frame.f_code.co_name == "run_cell_async" and frame.f_globals.get("__name__") == _SHELL_MODULE
+        frame = frame.f_back
+    return count
 
 
 def _missing_name(error: BaseException | None) -> str | None:

@@ -46,13 +46,15 @@ class Scene:
     """Whether threads or tasks of the user's may change state while no cell runs."""
     owed: bool = False
     """Whether a cell has ended since the newest kept picture."""
+    files: bool = False
+    """Whether files in a watched folder have changed since then."""
     saving: bool = False
     """Whether a save is under way or asked for."""
 
     @property
     def may_differ(self) -> bool:
         """Whether there may be something that is not kept."""
-        return self.running or self.background or self.owed
+        return self.running or self.background or self.owed or self.files
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Agenda:
         self._clock = clock
         self._interval_seconds = interval_seconds
         now = instant(clock)
-        self._born = Instant(now.monotonic - age_seconds, now.wall - timedelta(seconds=age_seconds))
+        self._born = _before(now, age_seconds)
         self._active = now
         self._began = now
         self._ended = now
@@ -99,9 +101,10 @@ class Agenda:
             self._active = when
             self._looked.pop("idle", None)
 
-    def change(self, limits: Limits) -> None:
-        """Count by other limits from now on."""
+    def change(self, limits: Limits, *, age_seconds: float) -> None:
+        """Count by other limits from now on, for a machine of that age."""
         self.limits = limits
+        self._born = _before(instant(self._clock), age_seconds)
         self._looked.clear()
 
     def save_began(self) -> None:
@@ -183,6 +186,11 @@ class Agenda:
         return None if not ahead else self._clock.utc_now() + timedelta(seconds=min(ahead))
 
     @property
+    def saving_seconds(self) -> float:
+        """Seconds since the last picture was taken."""
+        return self._since(self._began)
+
+    @property
     def needs_seconds(self) -> float:
         """How long making all safe will take, judged by the last save."""
         return self._needs_seconds
@@ -203,6 +211,8 @@ class Agenda:
             return max(
                 0.0, rest, self._interval_seconds - min(self._since(self._began), self._since(self._active))
             )
+        if scene.files:
+            return max(0.0, rest)
         if scene.background:
             return max(0.0, rest, self._interval_seconds - self._since(self._began))
         return None
@@ -222,3 +232,7 @@ class Agenda:
 _NEVER = float("inf")
 _SLACK_SECONDS = 0.05
 """A timer may ring a little early by the other clock."""
+
+
+def _before(now: Instant, seconds: float) -> Instant:
+    return Instant(now.monotonic - seconds, now.wall - timedelta(seconds=seconds))

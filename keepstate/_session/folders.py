@@ -14,8 +14,8 @@ from keepstate._files import (
     read_folder,
     restore_folder,
 )
-from keepstate._model.folders import is_folder_name
-from keepstate.errors import InvalidInputError, KeepstateError, NotFoundError
+from keepstate._session import space
+from keepstate.errors import InvalidInputError, KeepstateError
 
 if TYPE_CHECKING:
     import os
@@ -56,6 +56,7 @@ class Folders:
         self._memories: dict[str, bytes] = {}
         self._reread = False
         self._watcher = Watcher(self._changed, clock=clock)
+        self._begun = False
         self.changed = False
         """Whether something has changed since the newest picture was taken, or that one lacks something."""
 
@@ -64,22 +65,28 @@ class Folders:
         """Their names, each with a slash at the end."""
         return tuple(self._watched)
 
-    def watch(
+    def start(self) -> None:
+        """Begin to notice changes; until then no thread runs."""
+        self._begun = True
+        if self._watched:
+            self._watcher.start()
+
+    def folder(
         self, path: str | os.PathLike[str], *, ignore: Iterable[str] = (), max_bytes: int | None = None
-    ) -> str:
-        """Keep the files of a folder from now on; see :func:`keepstate.watch`."""
+    ) -> Folder:
+        """Check what is to be watched; see :func:`keepstate.watch`."""
         most = MOST_BYTES if max_bytes is None else max_bytes
-        return self._add(Folder.of(path, ignore=ignore, max_bytes=most, store=self._repository.path))
+        return Folder.of(path, ignore=ignore, max_bytes=most, store=self._repository.path)
+
+    def watch(self, folder: Folder) -> None:
+        """Keep the files of a folder from now on."""
+        self._add(folder)
 
     def unwatch(self, name: str) -> None:
         """Keep them no longer; older snapshots do."""
-        own = name if is_folder_name(name) else name + "/"
-        if own not in self._watched:
-            there = ", ".join(self._watched) or "none"
-            raise NotFoundError(f"the folder {name!r} is not watched; watched: {there}")
-        del self._watched[own]
-        self._memories.pop(own, None)
-        self._watcher.remove(own)
+        del self._watched[name]
+        self._memories.pop(name, None)
+        self._watcher.remove(name)
 
     def stop(self) -> None:
         """End the threads."""
@@ -95,6 +102,7 @@ class Folders:
                 folder,
                 self._memories.get(name, b""),
                 reread=self._reread,
+                patient=reason not in space.URGENT,
                 at_once_bytes=None if reason == "manual" else AT_ONCE_BYTES,
                 clock=self._clock,
             )
@@ -136,13 +144,13 @@ class Folders:
         if sentence := _sentence(name, report):
             returned.remarks.append(sentence)
 
-    def _add(self, folder: Folder) -> str:
+    def _add(self, folder: Folder) -> None:
         self._watched[folder.name] = folder
         self._watcher.add(folder)
-        self._watcher.start()
+        if self._begun:
+            self._watcher.start()
         self.changed = True
         self._on_change()
-        return folder.name
 
     def _changed(self, _name: str) -> None:
         self.changed = True

@@ -13,12 +13,14 @@ This module knows threads and moments, not what a picture is.
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from keepstate._base.word import Word
 from keepstate._capture import interrupts
+from keepstate.errors import CaptureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 Phase = Literal["idle", "obtaining", "taking", "finishing"]
 
 SLICE_SECONDS = 0.25
-"""How long one look for a safe point lasts, so that the end of a cell is noticed soon after it."""
+"""How long a wait lasts that must notice soon what nobody tells: an interrupt, or that a cell has begun."""
+RETAKES = 2
+"""How often a picture is taken once more because it lacked something, before the save fails."""
 
 URGENCY: tuple[Reason, ...] = (
     "timer", "cell", "loop", "memory", "idle", "lifetime", "signal", "exit", "manual",
@@ -50,6 +54,8 @@ class Request:
     done: Word = field(default_factory=Word)
     snapshot: Snapshot | None = None
     error: BaseException | None = None
+    retaken: int = 0
+    """How often the picture was taken once more."""
     _absorbed: list[Request] = field(default_factory=list)
 
     def absorb(self, other: Request) -> None:
@@ -97,7 +103,13 @@ class Taker(Protocol):
 class SafePoints(Protocol):
     """Finds moments inside a running cell."""
 
-    def request(self, callback: Callable[[Where], None], *, deadline_seconds: float) -> bool:
+    def request(
+        self,
+        callback: Callable[[Where], None],
+        *,
+        deadline_seconds: float,
+        no_longer: Callable[[], bool],
+    ) -> bool:
         """Run *callback* on the main thread at the next safe point; return whether it ran in time."""
         ...
 
@@ -176,8 +188,15 @@ class Guard:
                 return request
             busy.done.wait(SLICE_SECONDS)  # in slices, so that an interrupt is seen
 
-    def wait(self, request: Request, level: Consistency | None = None, where: Where | None = None) -> None:
-        """Wait until *request* is served.
+    def wait(
+        self,
+        request: Request,
+        level: Consistency | None = None,
+        where: Where | None = None,
+        *,
+        seconds: float = math.inf,
+    ) -> None:
+        """Wait until *request* is served, and at most *seconds*.
 
         Args:
             request: What was asked for.
@@ -185,7 +204,8 @@ class Guard:
                 more, the caller takes it, as nobody finds a better moment while it waits.
             where: The place, as it was.
         """
-        while not request.done.wait(SLICE_SECONDS):
+        until = self._clock.monotonic() + seconds
+        while not request.done.wait(SLICE_SECONDS) and self._clock.monotonic() < until:
             if not self._thread.is_alive():  # the interpreter ends: nobody else will finish it
                 self._finish()
             if level is not None:
@@ -272,18 +292,23 @@ class Guard:
         """Wait for the best moment that comes before patience ends."""
         began = self._clock.monotonic()
         self._kernel.when_idle(lambda: self._take_if_idle(request))
+
+        def is_served() -> bool:
+            return self._phase != "obtaining" or self._next is not request
+
         while (left := began + self._patience(request) - self._clock.monotonic()) > 0:
             with self._changed:
-                if self._phase != "obtaining" or self._next is not request:
+                if is_served():
                     return
             if self._kernel.running is not None:
                 self._safe_points.request(
                     lambda where: self._take_if_first(request, "statement", where),
-                    deadline_seconds=min(SLICE_SECONDS, left),
+                    deadline_seconds=left,
+                    no_longer=lambda: is_served() or self._kernel.running is None,
                 )
             else:
                 with self._changed:
-                    self._changed.wait_for(lambda: self._phase != "obtaining", min(SLICE_SECONDS, left))
+                    self._changed.wait_for(is_served, min(SLICE_SECONDS, left))
         self._take_if_first(request, "operation")
 
     def _patience(self, request: Request) -> float:
@@ -304,8 +329,14 @@ class Guard:
         again = False
         try:
             request.snapshot = picture.finish()
-        except TakeAgain:
-            again = True
+        except TakeAgain as error:
+            again = request.retaken < RETAKES
+            request.retaken += 1
+            if not again:
+                request.error = CaptureError(
+                    f"the picture could not be completed: {error.__cause__ or error}"
+                )
+                self._taker.failed(request.error)
         except Exception as error:  # noqa: BLE001 - the guard outlives every error
             self._taker.failed(error)
             request.error = error

@@ -15,11 +15,13 @@ import psutil
 
 from keepstate._base import table
 from keepstate._base.clock import Instant, instant
+from keepstate._base.word import Word
 from keepstate._capture import read_room
 from keepstate._capture.choice import read_needed_bytes
 from keepstate._hosts import last_activity
 from keepstate._session import pressure
 from keepstate._session.agenda import Agenda, Scene
+from keepstate._session.limits import age_of_machine
 from keepstate._session.notify_failing import Failing
 from keepstate._session.notify_messages import DeadlineAhead
 from keepstate._session.timer import Timer
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
     from keepstate._session.notify import Notifier
     from keepstate._session.notify_messages import Message
 
+LONG_SECONDS = 300.0
+"""A save that is under way for longer is told of."""
+LOAD_SECONDS = 1.0
+"""Over which the load is measured, on the timer's thread."""
 BUSY_SHARE = 0.1
 """Of one processor: a host that counts load takes a kernel with more than this for active. A guess: none of
 them publishes its number."""
@@ -53,6 +59,7 @@ class Lookout:
         interval_seconds: Between two saves inside a long cell.
         tracked: Gives the names that are bound and guarded.
         owed: Tells whether a cell has ended since the newest kept picture.
+        files_changed: Tells whether something in a watched folder has changed since then.
         trouble: Told what went wrong in the background.
         notifier: Sends messages; ``None``: nobody wants any.
         clock: Tells the time.
@@ -68,6 +75,7 @@ class Lookout:
         interval_seconds: float,
         tracked: Callable[[], tuple[str, ...]],
         owed: Callable[[], bool],
+        files_changed: Callable[[], bool],
         trouble: Callable[[BaseException], None],
         notifier: Notifier | None,
         clock: Clock,
@@ -77,6 +85,7 @@ class Lookout:
         self._identity = identity
         self._tracked = tracked
         self._owed = owed
+        self._files_changed = files_changed
         self._notifier = notifier
         self._clock = clock
         self._guard: Guard | None = None
@@ -86,7 +95,6 @@ class Lookout:
         self._any_bound = False
         self._failing = Failing(identity, clock)
         self._failed = False
-        self._load = _Load(clock)
 
     def start(self, guard: Guard) -> None:
         """Begin; saves are asked of *guard*."""
@@ -147,6 +155,7 @@ class Lookout:
             running=self._kernel.running is not None,
             background=bool(self._kernel.background()),
             owed=self._owed(),
+            files=self._files_changed(),
             saving=self._guard is not None and self._guard.busy,
         )
 
@@ -157,17 +166,20 @@ class Lookout:
     def remarks(self) -> tuple[str, ...]:
         """Say what the user should know about the plan."""
         agenda = self.agenda
-        if not agenda.stretched:
-            return agenda.limits.sentences
-        took, apart = table.duration(agenda.needs_seconds), table.duration(agenda.cadence_seconds)
-        return (
-            *agenda.limits.sentences,
-            f"A save takes {took}: inside a long cell one is made every {apart}.",
-        )
+        found = list(agenda.limits.sentences)
+        if agenda.stretched:
+            took, apart = table.duration(agenda.needs_seconds), table.duration(agenda.cadence_seconds)
+            found.append(f"A save takes {took}: inside a long cell one is made every {apart}.")
+        if self._guard is not None and self._guard.writing and agenda.saving_seconds > LONG_SECONDS:
+            found.append(
+                f"A save has been under way for {table.duration(agenda.saving_seconds)}: "
+                "perhaps the store does not answer."
+            )
+        return tuple(found)
 
     def change(self, limits: Limits) -> None:
         """Count by other limits from now on."""
-        self.agenda.change(limits)
+        self.agenda.change(limits, age_seconds=age_of_machine(self._clock, limits.lifetime))
         self._timer.poke()
 
     def _plan(self) -> Mapping[str, float]:
@@ -219,7 +231,7 @@ class Lookout:
         if scene.may_differ or self._failed:
             guard.request(kind)
         # Threads of a library's that idle are no reason to alarm anybody, but reason enough to save.
-        safe = not (scene.running or scene.owed or self._failed)
+        safe = not (scene.running or scene.owed or scene.files or self._failed)
         if deadline.first or not safe:
             self._tell_of(deadline, safe=safe)
 
@@ -232,7 +244,7 @@ class Lookout:
             if seen is not None and seen <= now.wall:
                 ago = (now.wall - seen).total_seconds()
                 self.agenda.seen(Instant(now.monotonic - ago, now.wall - timedelta(seconds=ago)))
-        elif counts == "processor" and self._load.share() > BUSY_SHARE:
+        elif counts == "processor" and _load(self._clock) > BUSY_SHARE:
             self.agenda.seen()
 
     def _tell_of(self, deadline: Deadline, *, safe: bool) -> None:
@@ -253,27 +265,21 @@ class Lookout:
             self._notifier.tell(message)
 
 
-class _Load:
-    """How much of one processor this kernel and its children used since the last look."""
+def _load(clock: Clock) -> float:
+    """Measure how much of one processor this kernel and its children use: 0 none, 2 two of them."""
+    before = _processor_seconds()
+    began = clock.monotonic()
+    clock.wait(Word(), LOAD_SECONDS)
+    passed = clock.monotonic() - began
+    return (_processor_seconds() - before) / passed if passed > 0 else 0.0
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._before = (clock.monotonic(), self._used())
 
-    def share(self) -> float:
-        """Give it, 0 for none, 2 for two processors."""
-        when, used = self._before
-        self._before = self._clock.monotonic(), self._used()
-        passed = self._before[0] - when
-        return (self._before[1] - used) / passed if passed > 0 else 0.0
-
-    @staticmethod
-    def _used() -> float:
-        total = 0.0
-        with suppress(psutil.Error):
-            own = psutil.Process()
-            for process in (own, *own.children(recursive=True)):
-                with suppress(psutil.Error):
-                    times = process.cpu_times()
-                    total += times.user + times.system
-        return total
+def _processor_seconds() -> float:
+    total = 0.0
+    with suppress(psutil.Error):
+        own = psutil.Process()
+        for process in (own, *own.children(recursive=True)):
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                total += times.user + times.system
+    return total

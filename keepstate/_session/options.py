@@ -22,6 +22,8 @@ CaptureMode = Literal["auto", "fork", "stage"]
 SHORTEST_INTERVAL = 0.1
 """Seconds. A save takes tens of milliseconds of another core; more often than this it never rests."""
 LONGEST_INTERVAL = 7 * 86400.0
+LONGEST_LIMIT = 10 * 365 * 86400.0
+"""Seconds. A machine that lives for longer has no limit."""
 LONGEST_WAIT_FOR_SAFE_POINT = 30.0
 """Seconds : after this a picture at any moment is better than none."""
 
@@ -145,7 +147,9 @@ def read_limits(limits: object) -> Mapping[str, float | None]:
             f"limits has no {', '.join(sorted(map(str, unknown)))}: use idle_seconds and lifetime_seconds"
         )
     return {
-        what: None if value is None else _seconds(f"limits[{what!r}]", value, 1.0, math.inf)
+        what: None
+        if value is None or value == math.inf
+        else _seconds(f"limits[{what!r}]", value, 1.0, LONGEST_LIMIT)
         for what, value in limits.items()
     }
 

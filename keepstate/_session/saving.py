@@ -17,7 +17,7 @@ from keepstate._model.snapshot import Where
 from keepstate._repository import ConflictError
 from keepstate._session import space
 from keepstate._session.budget import Cost, Faults
-from keepstate._session.guard import TakeAgain
+from keepstate._session.guard import RETAKES, TakeAgain
 from keepstate._snapshot import Occasion, Save, Saved, snapshot_of
 from keepstate.errors import KeepstateError, StoreError, StoreFullError
 
@@ -150,9 +150,10 @@ class Saving:
             refuse=[name for name, strikes in self._strikes.items() if strikes >= STRIKES],
             previous=self.last,
             beside=self.folders.groups(request.reason),
+            leave_unfrozen=request.retaken >= RETAKES,
             clock=self.clock,
         )
-        taken = choice.take(save, copy_ranges=self._copy_ranges)
+        taken = choice.take(save, copy_ranges=self._copy_ranges, since=started)
         return Picture(self, taken, started, len(occasion.cells))
 
     def _place(self, level: Consistency, where: Where | None) -> Where | None:
@@ -207,7 +208,7 @@ class Saving:
         """Delete what is superseded, when it is time for that; if it fails, the snapshot is kept still."""
         own, options = self.identity, self.options
         try:
-            if options.keep_last is None and not full and not self._is_time_to_prune():
+            if not full and (self._is_urgent() or not self._is_time_to_prune()):
                 if self._over_budget:
                     self.error = self._over_budget  # as true as it was before this save
                 return
@@ -228,9 +229,12 @@ class Saving:
         self._over_budget = "; ".join(report.remarks) if report.short_bytes else None
         self.error = self._over_budget
 
+    def _is_urgent(self) -> bool:
+        return self.last is not None and self.last.reason in space.URGENT
+
     def _is_time_to_prune(self) -> bool:
-        if self.last is not None and self.last.reason in space.URGENT:
-            return False
+        if self.options.keep_last is not None:
+            return True  # the user wants so many, at any time
         now, own, budget = self.clock.monotonic(), self.identity.member, self.options.budget_bytes
         if self._last_prune is None:
             self._last_prune = now - space.PRUNE_SECONDS + space.FIRST_PRUNE_SECONDS
@@ -238,7 +242,6 @@ class Saving:
         reason = space.when_to_prune(
             now=now,
             last_prune=self._last_prune,
-            saved_since=True,
             used_bytes=None if budget is None else self.repository.held_bytes(own),
             budget_bytes=budget,
             free_bytes=None if room is None else room.free_bytes,
@@ -258,8 +261,8 @@ class Saving:
 
     @property
     def owed(self) -> bool:
-        """Whether a cell has ended, or a file has changed, since the newest kept picture was taken."""
-        return len(self.cells) > self._covered or self.folders.changed
+        """Whether a cell has ended since the newest kept picture was taken."""
+        return len(self.cells) > self._covered
 
     def settle(self, cells: int) -> None:
         """Remember that what so many cells did is kept."""

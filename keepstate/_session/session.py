@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from keepstate._session.identity import Identity
     from keepstate._session.options import Options
 
+EXIT_SECONDS = 600.0
+"""How long the end of the interpreter waits for the last save: a store that hangs must not keep a script for
+ever. A forked child goes on by itself."""
 DEAD_WRITER_SECONDS = 10.0
 """How long ``start()`` waits for the child of a dead kernel that is about to commit."""
 
@@ -80,6 +83,7 @@ class Session:
             interval_seconds=options.interval,
             tracked=self._bound,
             owed=lambda: self._saving.owed,
+            files_changed=lambda: self._folders.changed,
             trouble=self.trouble,
             notifier=self._notifier,
             clock=clock,
@@ -139,6 +143,7 @@ class Session:
         """Start to guard; called once everything else stands."""
         self._guard.start()
         self._lookout.start(self._guard)
+        self._folders.start()
 
     @property
     def active(self) -> bool:
@@ -187,15 +192,14 @@ class Session:
     def untrack(self, *names: str) -> None:
         """Guard these no longer; see :func:`keepstate.untrack`."""
         self._must_be_active()
-        for folder in filter(is_folder_name, names):
-            self._folders.unwatch(folder)
         tracked = self._tracked()
-        names = tuple(name for name in names if not is_folder_name(name))
         for name in names:
             if name not in tracked and name not in self._recovery.failed:
                 raise NotFoundError(f"{name!r} is not tracked; tracked: {', '.join(tracked) or 'nothing'}")
-        self._selection.remove(names)
+        self._selection.remove([name for name in names if not is_folder_name(name)])
         for name in names:
+            if name in self._folders.names:
+                self._folders.unwatch(name)
             self._recovery.forget(name)
 
     def change_limits(self, limits: Mapping[str, float | None]) -> None:
@@ -216,12 +220,19 @@ class Session:
     ) -> str:
         """Keep the files of a folder from now on; see :func:`keepstate.watch`."""
         self._must_be_active()
-        return self._folders.watch(path, ignore=ignore, max_bytes=max_bytes)
+        folder = self._folders.folder(path, ignore=ignore, max_bytes=max_bytes)
+        if folder.name in self._recovery.failed and self._recovery.manifest is not None:
+            # It could not be put back at the start; what is kept of it must not be replaced by what is there.
+            returned = self._folders.put_back(self._recovery.manifest, [folder.name])
+            for sentence in (*returned.remarks, *(f"{name}: {why}" for name, why in returned.failed.items())):
+                self._kernel.say(f"keepstate: {sentence}")
+            self._recovery.forget(folder.name)
+        self._folders.watch(folder)
+        return folder.name
 
-    def unwatch(self, path: str) -> None:
+    def unwatch(self, path: str | os.PathLike[str]) -> None:
         """Keep them no longer; see :func:`keepstate.unwatch`."""
-        self._must_be_active()
-        self._folders.unwatch(path)
+        self.untrack(self._folders.folder(path).name)
 
     def snapshot(self, note: str = "", *, wait: bool = True) -> Snapshot:
         """Keep the state as it is now; see :func:`keepstate.snapshot`."""
@@ -315,7 +326,6 @@ class Session:
         """End the guard, after one last snapshot; see :func:`keepstate.stop`."""
         if not self.active:
             return
-        self._folders.stop()
         self._lookout.stop()
         request = None
         hurried = False
@@ -323,7 +333,8 @@ class Session:
             if snapshot and self._bound():
                 if reason == "exit":
                     request = self._guard.take_here("exit", "cell", wait_for_turn=True)
-                    self._guard.wait(request, "cell")
+                    self._guard.wait(request, "cell", seconds=EXIT_SECONDS)
+                    hurried = not request.done.is_set()
                 else:
                     request = self._take_explicitly("", wait=True)
         except KeyboardInterrupt:
@@ -332,6 +343,7 @@ class Session:
             hurried = True  # whoever presses Ctrl-C now wants the end; a child finishes by itself
         finally:
             self._stopped = True
+            self._folders.stop()
             self._guard.close(wait=not hurried)
             self._say_that_it_ended(reason)
             for callback in self._at_stop:

@@ -1,7 +1,8 @@
 """Settings that a project keeps in a file: ``keepstate.toml``, or ``[tool.keepstate]`` in ``pyproject.toml``.
 
 They stand in for arguments of ``start()`` that were left out, and for the host where its marks mislead. An
-argument is stronger, and so are ``KEEPSTATE_STORE`` and ``KEEPSTATE_HOST``.
+argument is stronger, and so are ``KEEPSTATE_STORE`` and ``KEEPSTATE_HOST``. Such a file may come with
+somebody else's notebook: it names no webhook, and no store that may have come with it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keepstate._session.options import DEFAULTS, POLICIES
@@ -16,7 +18,6 @@ from keepstate.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 OWN_FILE = "keepstate.toml"
 SHARED_FILE = "pyproject.toml"
@@ -85,13 +86,36 @@ def _settings(path: Path, found: Mapping[str, object]) -> Settings:
         raise InvalidInputError(
             f"{path} says {', '.join(unknown)}, which keepstate does not know: use {known}"
         )
+    if "notify" in found:
+        raise InvalidInputError(
+            f"{path} says notify: a file that came with a notebook could send names elsewhere, so give it to "
+            "start(notify=…) or in KEEPSTATE_NOTIFY"
+        )
     arguments = {name: value for name, value in found.items() if name != "host"}
+    if "store" in arguments:
+        arguments["store"] = _store(path, arguments["store"])
     if "limits" in arguments:
         arguments["limits"] = _limits(path, arguments["limits"])
     host = found.get("host")
     if host is not None and not isinstance(host, str):
         raise InvalidInputError(f"{path} says host = {host!r}: give the name of a host in quotes")
     return Settings(path, host, arguments)
+
+
+def _store(path: Path, store: object) -> str:
+    """A relative path counts from the file. What lies beside it may have come with it: restoring runs it."""
+    if not isinstance(store, str) or not store:
+        raise InvalidInputError(f"{path} says store = {store!r}: give the path of a folder in quotes")
+    if "://" in store and not store.startswith("file://"):
+        return store
+    given = (path.parent / Path(store.removeprefix("file://")).expanduser()).resolve()
+    if given.is_relative_to(path.parent.resolve()):
+        raise InvalidInputError(
+            f"{path} says store = {store!r}, which lies beside it: restoring runs code from a store, and "
+            "this one could have come with the notebook. Give it to start(store=…) or in KEEPSTATE_STORE, or "
+            "choose a folder elsewhere"
+        )
+    return str(given)
 
 
 def _limits(path: Path, limits: object) -> Mapping[str, object]:

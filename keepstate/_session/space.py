@@ -24,7 +24,6 @@ def when_to_prune(
     *,
     now: float,
     last_prune: float | None,
-    saved_since: bool,
     used_bytes: int | None,
     budget_bytes: int | None,
     free_bytes: int | None,
@@ -35,14 +34,11 @@ def when_to_prune(
     Args:
         now: Seconds of a monotonic clock.
         last_prune: When the last one began by that clock; ``None``: there was none.
-        saved_since: Whether anything was saved since then.
         used_bytes: What this member takes at the store; ``None``: not known.
         budget_bytes: What it may take; ``None``: there is no budget.
         free_bytes: What the disk has free; ``None``: it does not say.
         floor_bytes: What of it saves leave free; ``None``: likewise.
     """
-    if not saved_since:
-        return None
     passed = None if last_prune is None else now - last_prune
     if passed is not None and passed < LEAST_SECONDS:
         return None

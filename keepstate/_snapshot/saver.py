@@ -101,6 +101,7 @@ class Save:
         refuse: Names not to be tried, because encoding them hung before.
         previous: The snapshot to which an unchanged state is equal.
         beside: Groups that store themselves, after the objects: watched folders.
+        leave_unfrozen: Skip by name what a fork does not freeze, because copying it has failed before.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class Save:
         refuse: Collection[str] = (),
         previous: Manifest | None = None,
         beside: Sequence[SelfStoring] = (),
+        leave_unfrozen: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._occasion = occasion
@@ -128,6 +130,7 @@ class Save:
         self._refuse = refuse
         self._previous = previous
         self._beside = beside
+        self._leave_unfrozen = leave_unfrozen
         self._clock = clock
         self._prepared: _Prepared | None = None
 
@@ -142,7 +145,7 @@ class Save:
             on_name=lambda name: tools.progress(name, 0),
         )
         encode_seconds = self._clock.monotonic() - began
-        groups, too_large = _that_can_be_frozen(encoding.groups, tools)
+        groups, too_large = _that_can_be_frozen(encoding.groups, tools, none=self._leave_unfrozen)
         pieces = self._find_changes(groups, tools)
         self._prepared = _Prepared(
             groups=[
@@ -311,10 +314,15 @@ def _carried(entry: Entry, snapshot_id: str) -> Entry:
 
 
 def _that_can_be_frozen(
-    groups: tuple[EncodedGroup, ...], tools: Tools
+    groups: tuple[EncodedGroup, ...], tools: Tools, *, none: bool
 ) -> tuple[tuple[EncodedGroup, ...], dict[str, str]]:
     """Leave out what lies in mapped memory and is more than can be copied; the rest need not suffer."""
-    room = tools.copy_limit_bytes
+    room = 0 if none else tools.copy_limit_bytes
+    why = (
+        "that moved between two pictures"
+        if none
+        else f"and no more than {size(tools.copy_limit_bytes)} can be copied at once"
+    )
     fitting, too_large = [], {}
     for group in groups:
         unfrozen = sum(tools.unfrozen_bytes(part.memory) for part in group.parts)
@@ -324,8 +332,8 @@ def _that_can_be_frozen(
             continue
         for member in group.members:
             too_large[member.name] = (
-                f"{size(unfrozen)} of it are mapped from a file or shared by processes, and no more than "
-                f"{size(tools.copy_limit_bytes)} can be copied at once: np.array({member.name}) is kept"
+                f"{size(unfrozen)} of it are mapped from a file or shared by processes, {why}: "
+                f"np.array({member.name}) is kept"
             )
     return tuple(fitting), too_large
 

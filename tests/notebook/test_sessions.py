@@ -43,11 +43,16 @@ def test_a_kernel_killed_inside_a_loop_comes_back_in_the_middle_of_it(kernel):
 
 def wait_until_kept_inside(kernel):
     """Return once the store holds a state from inside the running cell."""
+    wait_until_kept(kernel, lambda m: m.consistency == "statement" and m.reason == "timer")
+
+
+def wait_until_kept(kernel, fits):
+    """Return once the store holds a snapshot that *fits*."""
     from keepstate._repository import Repository
 
     for _ in range(600):
         found = Repository.open(kernel.cwd / "store", create=False).manifests()
-        if any(m.consistency == "statement" and m.reason == "timer" for m in found):
+        if any(map(fits, found)):
             return
         kernel.pause(0.05)
     raise AssertionError("no state from inside the cell was kept")
@@ -285,3 +290,22 @@ def test_a_session_that_was_started_outside_any_cell_saves_between_cells(kernel)
     one.run("x = 1; keepstate.track('x')")
     one.settle()
     assert one.run("print({p.consistency for p in keepstate.snapshots()})").text == "{'cell'}\n"
+
+
+def test_a_file_that_changes_while_nobody_is_there_is_saved(kernel, tmp_path):
+    """No cell, no interval and no call: the watcher notices it, and the guard saves."""
+    one = kernel("import keepstate\ns = keepstate.start(store='store', interval=3600)")
+    one.run("import os; os.makedirs('outputs'); keepstate.watch('outputs/')")
+    one.settle()
+    (tmp_path / "outputs" / "a.bin").write_bytes(b"a" * 1000)
+    wait_until_kept(one, lambda manifest: manifest.logical_bytes >= 1000)
+
+
+def test_a_cell_that_starts_with_await_is_running(kernel):
+    """Also there a picture in the middle is no picture between cells."""
+    one = kernel("")
+    one.run(
+        "import asyncio, keepstate\nawait asyncio.sleep(0)\ns = keepstate.start(store='store')\nx = 1\n"
+        "keepstate.track('x'); level = keepstate.snapshot().consistency"
+    )
+    assert one.run("print(level)").text == "statement\n"

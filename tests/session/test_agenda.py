@@ -196,7 +196,7 @@ def test_a_changed_limit_moves_the_alarms():
     """Looks are made anew for the new end."""
     plain = world("plain")
     plain.cell()
-    plain.agenda.change(settle_limits(profile_named("plain"), {"idle_seconds": 600.0}))
+    plain.agenda.change(settle_limits(profile_named("plain"), {"idle_seconds": 600.0}), age_seconds=0.0)
     plain.run(600)
     assert [left for left, _ in plain.looks] == [300, 150, 60, 30]
 

@@ -38,8 +38,10 @@ class Busy(Idle):
 
 
 class NoSafePoint:
-    def request(self, callback, *, deadline_seconds):
-        threading.Event().wait(deadline_seconds)
+    def request(self, callback, *, deadline_seconds, no_longer):
+        until = SystemClock().monotonic() + deadline_seconds
+        while SystemClock().monotonic() < until and not no_longer():
+            threading.Event().wait(0.01)
         return False
 
 
@@ -190,3 +192,29 @@ def test_a_caller_who_stands_still_takes_the_picture_again_itself(make):
     guard.wait(request, "statement")
     assert request.snapshot == "snapshot 2"
     assert studio.taken == [("manual", "statement"), ("manual", "statement")]
+
+
+def test_a_picture_that_can_never_be_completed_ends_as_an_error(make):
+    """Taken three times in all, then it is told, and the next request is served."""
+    kernel, studio = Idle(), Studio()
+    studio.again = 3
+    guard = make(kernel, studio)
+    request = guard.take_here("manual", "cell")
+    guard.wait(request, "cell")
+    assert isinstance(request.error, CaptureError)
+    assert studio.troubles == [request.error]
+    assert len(studio.taken) == 3
+    later = guard.take_here("cell", "cell")
+    assert later.done.wait(10)
+    assert later.snapshot == "snapshot 4"
+
+
+def test_a_wait_for_a_save_that_hangs_has_an_end(make):
+    """The end of the interpreter does not depend on a store that answers."""
+    studio = Studio()
+    studio.may_finish.clear()
+    guard = make(Idle(), studio)
+    request = guard.take_here("exit", "cell")
+    guard.wait(request, "cell", seconds=0.3)
+    assert not request.done.is_set()
+    studio.may_finish.set()

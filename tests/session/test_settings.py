@@ -37,6 +37,10 @@ def test_a_project_that_has_nothing_to_say_is_passed_by(tmp_path):
         ("project = ", "is no TOML"),
         ("host = 5", "host = 5"),
         ("limits = 90", "limits = 90"),
+        ("notify = 'https://ntfy.sh/x'", "says notify: .*KEEPSTATE_NOTIFY"),
+        ("store = 'state'", "lies beside it: restoring runs code"),
+        ("store = '.'", "lies beside it"),
+        ("store = 5", "store = 5"),
     ],
 )
 def test_a_wrong_file_is_told(tmp_path, text, told):
@@ -49,12 +53,20 @@ def test_a_wrong_file_is_told(tmp_path, text, told):
 
 def test_an_argument_is_stronger_than_the_file(tmp_path, monkeypatch):
     """What a call gives stays; what it leaves out comes from the file; KEEPSTATE_STORE is stronger too."""
-    (tmp_path / "keepstate.toml").write_text('project = "p"\nstore = "s"\nbudget = "5GB"\ninterval = 5\n')
+    (tmp_path / "keepstate.toml").write_text('project = "p"\nstore = "/s"\nbudget = "5GB"\ninterval = 5\n')
     settings = read_settings(tmp_path)
     call = {"project": None, "store": None, "interval": 60.0, "budget": "1GB"}
     monkeypatch.delenv("KEEPSTATE_STORE", raising=False)
-    assert settings.completing(call) == {"project": "p", "store": "s", "interval": 5, "budget": "1GB"}
+    assert settings.completing(call) == {"project": "p", "store": "/s", "interval": 5, "budget": "1GB"}
     monkeypatch.setenv("KEEPSTATE_STORE", "elsewhere")
     assert settings.completing({"project": "q", "store": None}) == {
         "project": "q", "store": None, "interval": 5, "budget": "5GB",
     }  # fmt: skip
+
+
+def test_a_relative_store_counts_from_the_file(tmp_path):
+    """Every folder of the project has the same one."""
+    inner = tmp_path / "project" / "notebooks"
+    inner.mkdir(parents=True)
+    (tmp_path / "project" / "keepstate.toml").write_text('store = "../state"')
+    assert read_settings(inner).arguments == {"store": str(tmp_path / "state")}

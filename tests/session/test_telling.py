@@ -35,7 +35,7 @@ def test_a_deadline_ahead_and_the_end_are_told_with_names_and_without_values(ser
         keepstate.start(store='store', interval=3600, notify={server.url!r}, limits={{'lifetime_seconds': 8}})
         precious = ['a value that must not leave']; keepstate.track(precious)
         for _ in range(600):
-            threading.Event().wait(0.05)
+            threading.Event().wait(0.05); precious.append(1)
             if any(s.reason == 'lifetime' for s in keepstate.snapshots()): break
         else: raise SystemExit('no snapshot ahead of the deadline')
         """,

@@ -123,7 +123,7 @@ def _begin(given: dict[str, object], namespace: dict[str, object] | None) -> Ses
     )
     repository = Repository.open(options.store, create=True)
     session = Session(kernel=kernel, host=host, identity=identity, options=options, repository=repository)
-    session.expect([thing for thing in things if isinstance(thing, str)])
+    session.names.expect([thing for thing in things if isinstance(thing, str)])
     session.track(*(thing for thing in things if not isinstance(thing, str)))
     if isinstance(kernel, IPythonKernel):
         kernel.attach(session)

@@ -14,12 +14,10 @@ import msgspec
 
 from keepstate._capture import ChildStuck, NeedsCopy, choose, random_states, read_conditions
 from keepstate._model.snapshot import Where
-from keepstate._repository import ConflictError
-from keepstate._session import space
 from keepstate._session.budget import Cost, Faults
 from keepstate._session.guard import RETAKES, TakeAgain
 from keepstate._snapshot import Occasion, Save, Saved, snapshot_of
-from keepstate.errors import KeepstateError, StoreError, StoreFullError
+from keepstate.errors import StoreError, StoreFullError
 
 if TYPE_CHECKING:
     from keepstate._base.clock import Clock
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from keepstate._session.guard import Request
     from keepstate._session.identity import Identity
     from keepstate._session.options import Options
+    from keepstate._session.pruning import Pruning
     from keepstate._session.recovery import Recovery
     from keepstate._tracking import Selection
 
@@ -45,6 +44,11 @@ ID_BYTES = 10
 def new_id() -> str:
     """Make an id for a snapshot."""
     return secrets.token_hex(ID_BYTES)
+
+
+def new_lineage() -> str:
+    """Make a name for the history of one session."""
+    return secrets.token_hex(8)
 
 
 class Observer(Protocol):
@@ -72,11 +76,13 @@ class Saving:
     host: str
     kernel: Kernel
     repository: Repository
+    lineage: str
     selection: Selection
     recovery: Recovery
     folders: Folders
     parents: dict[str, int]
     observer: Observer
+    pruning: Pruning
     clock: Clock
     last: Manifest | None = None
     """The state to which an unchanged one is equal."""
@@ -86,7 +92,6 @@ class Saving:
     """The newest trouble in one sentence; gone when a save has succeeded."""
     skipped: dict[str, str] = field(default_factory=dict)
     """What the newest save could not keep → why."""
-    lineage: str = field(default_factory=lambda: secrets.token_hex(8))
     _sequence: int = 0
     _covered: int = 0
     _faults: Faults = field(default_factory=Faults)
@@ -97,8 +102,6 @@ class Saving:
     _copy_ranges: tuple[tuple[int, int], ...] = ()
     _encode_seconds: float | None = None
     _logical_bytes: int = 0
-    _last_prune: float | None = None
-    _over_budget: str | None = None
 
     def take(self, request: Request, level: Consistency, where: Where | None) -> Picture:
         """Take a picture on the calling thread; nothing in here grows with what is tracked.
@@ -189,7 +192,7 @@ class Saving:
             if saved.again:
                 raise TakeAgain
             if saved.full:
-                self._prune(full=True)
+                self.pruning.now()
                 raise StoreFullError(saved.trouble)
             raise StoreError(saved.trouble)
         self.error, self.skipped = None, saved.skipped
@@ -201,53 +204,9 @@ class Saving:
         self.repository.refresh()
         self.last, self._known = saved.commit.manifest, saved.commit.known
         self._sequence = self.last.sequence
-        self._prune()
+        self.pruning.after_save(self.last.reason)
+        self.error = self.pruning.trouble
         return snapshot_of(self.last)
-
-    def _prune(self, *, full: bool = False) -> None:
-        """Delete what is superseded, when it is time for that; if it fails, the snapshot is kept still."""
-        own, options = self.identity, self.options
-        try:
-            if not full and (self._is_urgent() or not self._is_time_to_prune()):
-                if self._over_budget:
-                    self.error = self._over_budget  # as true as it was before this save
-                return
-            self._last_prune = self.clock.monotonic()
-            report = self.repository.prune(
-                keep_last=options.keep_last,
-                member=own.member,
-                project=own.project,
-                notebook=own.notebook,
-                budget_bytes=options.budget_bytes,
-                running=[self.lineage],
-            )
-        except ConflictError:
-            return  # somebody else is at it
-        except KeepstateError as error:
-            self.trouble(error)
-            return
-        self._over_budget = "; ".join(report.remarks) if report.short_bytes else None
-        self.error = self._over_budget
-
-    def _is_urgent(self) -> bool:
-        return self.last is not None and self.last.reason in space.URGENT
-
-    def _is_time_to_prune(self) -> bool:
-        if self.options.keep_last is not None:
-            return True  # the user wants so many, at any time
-        now, own, budget = self.clock.monotonic(), self.identity.member, self.options.budget_bytes
-        if self._last_prune is None:
-            self._last_prune = now - space.PRUNE_SECONDS + space.FIRST_PRUNE_SECONDS
-        room = self.repository.room(own)
-        reason = space.when_to_prune(
-            now=now,
-            last_prune=self._last_prune,
-            used_bytes=None if budget is None else self.repository.held_bytes(own),
-            budget_bytes=budget,
-            free_bytes=None if room is None else room.free_bytes,
-            floor_bytes=None if room is None else room.floor_bytes,
-        )
-        return reason is not None
 
     def trouble(self, error: BaseException) -> None:
         """Remember the newest trouble; it is shown by ``status()`` and raised nowhere."""

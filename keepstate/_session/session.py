@@ -8,24 +8,25 @@ from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import SafePoints, place_of_caller
-from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
 from keepstate._session.folders import Folders
 from keepstate._session.guard import Guard
 from keepstate._session.kept import Kept
 from keepstate._session.limits import age_of_machine, settle_limits
 from keepstate._session.lookout import Lookout
+from keepstate._session.names import Names
 from keepstate._session.notify import Notifier
 from keepstate._session.notify_messages import SessionEnded
 from keepstate._session.options import read_limits
+from keepstate._session.pruning import Pruning
 from keepstate._session.recovery import Recovery
-from keepstate._session.saving import Saving, new_id
+from keepstate._session.saving import Saving, new_id, new_lineage
 from keepstate._snapshot import snapshot_of
-from keepstate._tracking import Selection, check_name, names_of
-from keepstate.errors import CaptureError, InvalidInputError, KeepstateError, NotFoundError, SessionError
+from keepstate._tracking import Selection, check_name
+from keepstate.errors import CaptureError, KeepstateError, NotFoundError, SessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from keepstate._hosts import Host
     from keepstate._model.kernel import Cell, Kernel
@@ -50,6 +51,8 @@ class Session:
     """What came back at this start; ``None`` if nothing was there."""
     identity: Identity
     """Under which names this session's snapshots are found again."""
+    names: Names
+    """What it guards."""
 
     def __init__(
         self,
@@ -68,10 +71,11 @@ class Session:
         self._host = host
         self._repository = repository
         self._clock = clock
-        self._selection = Selection()
+        selection = Selection()
         self._recovery = Recovery(repository, kernel.namespace)
         self._folders = Folders(repository, lambda: self._lookout.poke(), clock=clock)
-        self._kept = Kept(repository, identity, kernel, self._selection, self._recovery, self._folders, clock)
+        self.names = Names(kernel, selection, self._recovery, self._folders)
+        self._kept = Kept(repository, identity, kernel, selection, self._recovery, self._folders, clock)
         self._main_thread = threading.main_thread().ident
         limits = settle_limits(host.profile, options.limits)
         self._notifier = None if options.notify is None else Notifier(options.notify, clock=clock)
@@ -81,7 +85,7 @@ class Session:
             limits=limits,
             age_seconds=age_of_machine(clock, limits.lifetime),
             interval_seconds=options.interval,
-            tracked=self._bound,
+            tracked=self.names.bound,
             owed=lambda: self._saving.owed,
             files_changed=lambda: self._folders.changed,
             trouble=self.trouble,
@@ -89,17 +93,20 @@ class Session:
             clock=clock,
         )
         newest = self._wait_for_dead_writer()
+        lineage = new_lineage()
         self._saving = Saving(
             identity=identity,
             options=options,
             host=host.name,
             kernel=kernel,
             repository=repository,
-            selection=self._selection,
+            lineage=lineage,
+            selection=selection,
             recovery=self._recovery,
             folders=self._folders,
             parents=_last_sequences(newest),
             observer=self._lookout,
+            pruning=Pruning(repository, identity, options, lineage, clock),
             clock=clock,
         )
         self._guard = Guard(
@@ -134,9 +141,7 @@ class Session:
         if chosen is None:
             return
         self.restored = report
-        names = {*chosen.tracked, *report.restored}
-        self._selection.add([name for name in names if not is_folder_name(name)])
-        self._selection.everything = chosen.track_all
+        self.names.restored(chosen, report.restored)
         self._saving.last = chosen
 
     def begin(self) -> None:
@@ -159,48 +164,12 @@ class Session:
     def track(self, *things: object, **named: object) -> tuple[str, ...]:
         """Guard these from now on; see :func:`keepstate.track`."""
         self._must_be_active()
-        namespace = self._kernel.namespace
-        names: list[str] = []
-        everything = False
-        for thing in things:
-            if not isinstance(thing, str):
-                names += names_of(thing, namespace)
-            elif thing == "all":
-                everything = True
-            elif thing in namespace or thing in self._selection.names or thing in self._recovery.failed:
-                names.append(thing)
-            else:
-                raise NotFoundError(
-                    f"there is no variable {thing!r} yet: assign it first, or name it in start(track=[…]), "
-                    "which takes names that come later"
-                )
-        for name, value in named.items():
-            if namespace.get(name, value) is not value:
-                raise InvalidInputError(
-                    f"{name!r} is bound to another object than the one given: assign it first, then track it"
-                )
-        self._selection.add([*names, *named])
-        namespace.update(named)
-        self._selection.everything |= everything
-        return self._tracked()
-
-    def expect(self, names: Sequence[str]) -> None:
-        """Guard names that may be bound later, or ``"all"``."""
-        self._selection.add([name for name in names if name != "all"])
-        self._selection.everything |= "all" in names
+        return self.names.track(things, named)
 
     def untrack(self, *names: str) -> None:
         """Guard these no longer; see :func:`keepstate.untrack`."""
         self._must_be_active()
-        tracked = self._tracked()
-        for name in names:
-            if name not in tracked and name not in self._recovery.failed:
-                raise NotFoundError(f"{name!r} is not tracked; tracked: {', '.join(tracked) or 'nothing'}")
-        self._selection.remove([name for name in names if not is_folder_name(name)])
-        for name in names:
-            if name in self._folders.names:
-                self._folders.unwatch(name)
-            self._recovery.forget(name)
+        self.names.untrack(names)
 
     def change_limits(self, limits: Mapping[str, float | None]) -> None:
         """Count by other limits from now on, as when the plan was upgraded or an administrator says so.
@@ -220,24 +189,17 @@ class Session:
     ) -> str:
         """Keep the files of a folder from now on; see :func:`keepstate.watch`."""
         self._must_be_active()
-        folder = self._folders.folder(path, ignore=ignore, max_bytes=max_bytes)
-        if folder.name in self._recovery.failed and self._recovery.manifest is not None:
-            # It could not be put back at the start; what is kept of it must not be replaced by what is there.
-            returned = self._folders.put_back(self._recovery.manifest, [folder.name])
-            for sentence in (*returned.remarks, *(f"{name}: {why}" for name, why in returned.failed.items())):
-                self._kernel.say(f"keepstate: {sentence}")
-            self._recovery.forget(folder.name)
-        self._folders.watch(folder)
-        return folder.name
+        return self.names.watch(path, ignore=ignore, max_bytes=max_bytes)
 
     def unwatch(self, path: str | os.PathLike[str]) -> None:
         """Keep them no longer; see :func:`keepstate.unwatch`."""
-        self.untrack(self._folders.folder(path).name)
+        self._must_be_active()
+        self.names.unwatch(path)
 
     def snapshot(self, note: str = "", *, wait: bool = True) -> Snapshot:
         """Keep the state as it is now; see :func:`keepstate.snapshot`."""
         self._must_be_active()
-        if not self._bound():
+        if not self.names.bound():
             raise NotFoundError(
                 "there is nothing to keep: no tracked name is bound; keepstate.track(…) tracks one"
             )
@@ -273,7 +235,7 @@ class Session:
             created_at=self._clock.utc_now(),
             reason="manual",
             consistency="cell" if self._kernel.running is None else "statement",
-            names=tuple(name for name in self._tracked() if name in self._kernel.namespace),
+            names=tuple(name for name in self.names.guarded() if name in self._kernel.namespace),
             skipped={},
             logical_bytes=0,
             written_bytes=0,
@@ -299,7 +261,7 @@ class Session:
     def get(self, name: str, make: Callable[[], object]) -> object:
         """Return the kept value of *name*, or make it; see :func:`keepstate.get`."""
         self._must_be_active()
-        return self._kept.get(check_name(name), make, tracked=name in self._tracked())
+        return self._kept.get(check_name(name), make, tracked=name in self.names.guarded())
 
     def status(self) -> Status:
         """Say how things stand; see :func:`keepstate.status`."""
@@ -311,7 +273,7 @@ class Session:
             idle_limit_seconds=None if agenda.limits.idle is None else agenda.limits.idle.seconds,
             lifetime_limit_seconds=None if agenda.limits.lifetime is None else agenda.limits.lifetime.seconds,
             deadline=deadline,
-            tracked=self._tracked(),
+            tracked=self.names.guarded(),
             last_snapshot=last,
             durability=None if last is None else last.durability,
             pending_bytes=0,  # the store is this machine's own folder: what is committed is where it must be
@@ -330,7 +292,7 @@ class Session:
         request = None
         hurried = False
         try:
-            if snapshot and self._bound():
+            if snapshot and self.names.bound():
                 if reason == "exit":
                     request = self._guard.take_here("exit", "cell", wait_for_turn=True)
                     self._guard.wait(request, "cell", seconds=EXIT_SECONDS)
@@ -377,7 +339,7 @@ class Session:
         if explanation is not None:
             self._kernel.say(explanation)
         at_once = self._lookout.cell_ended()
-        if not self._bound():
+        if not self.names.bound():
             return
         if self._kernel.running is not None or threading.get_ident() != self._main_thread:
             self._guard.request("cell")  # another cell still runs, in another subshell
@@ -396,15 +358,6 @@ class Session:
                 "this session has been stopped, or belongs to the process that forked this one: "
                 "keepstate.start() begins a new one"
             )
-
-    def _tracked(self) -> tuple[str, ...]:
-        bound, _ = self._selection.bindings(self._kernel.namespace, self._kernel.hidden)
-        return tuple(sorted({*self._selection.names, *bound, *self._folders.names}))
-
-    def _bound(self) -> tuple[str, ...]:
-        """Names that are tracked and have a value, and watched folders."""
-        bound, _ = self._selection.bindings(self._kernel.namespace, self._kernel.hidden)
-        return (*bound, *self._folders.names)
 
     def _say_that_it_ended(self, reason: Reason) -> None:
         if self._notifier is None:

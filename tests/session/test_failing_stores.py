@@ -365,7 +365,7 @@ def session(disk, clock=SYSTEM_CLOCK, **given):
         repository=repository,
         clock=clock,
     )
-    found.expect(["n", "x"])
+    found.names.expect(["n", "x"])
     found.begin()
     return found
 """

@@ -106,6 +106,7 @@ def _begin(given: dict[str, object], namespace: dict[str, object] | None) -> Ses
     _load()
     from keepstate._notebook import IPythonKernel
     from keepstate._repository import Repository
+    from keepstate._session import trust
     from keepstate._session.identity import identify, is_shared
     from keepstate._session.session import Session
     from keepstate._session.surroundings import look_around
@@ -121,7 +122,10 @@ def _begin(given: dict[str, object], namespace: dict[str, object] | None) -> Ses
         host=host,
         shared=is_shared(options.store),
     )
+    if around.names_store(given["store"]):
+        trust.must_be_the_users(options.store, around)
     repository = Repository.open(options.store, create=True)
+    trust.remember(repository)
     session = Session(kernel=kernel, host=host, identity=identity, options=options, repository=repository)
     session.names.expect([thing for thing in things if isinstance(thing, str)])
     session.track(*(thing for thing in things if not isinstance(thing, str)))

@@ -10,6 +10,7 @@ from keepstate._cli.answer import NoStoreError
 from keepstate._repository import Repository
 from keepstate._session.options import read_store
 from keepstate._session.surroundings import look_around
+from keepstate._session.trust import must_be_the_users
 from keepstate.errors import AmbiguousError, InvalidInputError, NotAStoreError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Scope:
         """Open the store that is there.
 
         Raises:
-            InvalidInputError: An option is empty.
+            InvalidInputError: An option is empty, or the store came with a settings file.
             NoStoreError: There is none.
             NotAStoreError: There is something else.
             StoreError: It cannot be read.
@@ -48,6 +49,10 @@ class Scope:
             if getattr(self, option) == "":
                 raise InvalidInputError(f"--{option} is empty: give a name, or leave it out")
         path = self.path
+        if self.store is None:
+            around = look_around({})
+            if around.names_store(None):
+                must_be_the_users(path, around)
         try:
             return Repository.open(path, create=False)
         except NotAStoreError:

@@ -2,7 +2,7 @@
 
 They stand in for arguments of ``start()`` that were left out, and for the host where its marks mislead. An
 argument is stronger, and so are ``KEEPSTATE_STORE`` and ``KEEPSTATE_HOST``. Such a file may come with
-somebody else's notebook: it names no webhook, and no store that may have come with it.
+somebody else's notebook: it names no webhook, and see :mod:`keepstate._session.trust` for stores.
 """
 
 from __future__ import annotations
@@ -103,19 +103,12 @@ def _settings(path: Path, found: Mapping[str, object]) -> Settings:
 
 
 def _store(path: Path, store: object) -> str:
-    """A relative path counts from the file. What lies beside it may have come with it: restoring runs it."""
+    """A relative path counts from the file."""
     if not isinstance(store, str) or not store:
         raise InvalidInputError(f"{path} says store = {store!r}: give the path of a folder in quotes")
     if "://" in store and not store.startswith("file://"):
         return store
-    given = (path.parent / Path(store.removeprefix("file://")).expanduser()).resolve()
-    if given.is_relative_to(path.parent.resolve()):
-        raise InvalidInputError(
-            f"{path} says store = {store!r}, which lies beside it: restoring runs code from a store, and "
-            "this one could have come with the notebook. Give it to start(store=…) or in KEEPSTATE_STORE, or "
-            "choose a folder elsewhere"
-        )
-    return str(given)
+    return os.path.normpath(path.parent / Path(store.removeprefix("file://")).expanduser())
 
 
 def _limits(path: Path, limits: object) -> Mapping[str, object]:

@@ -45,6 +45,11 @@ class Surroundings:
             raise InvalidInputError(f"track={track!r}: give a name, or a list of names")
         return list(track)
 
+    def names_store(self, given: object) -> bool:
+        """Whether the settings file, and nobody else, says where the store is."""
+        said = self.settings.completing({"store": given})["store"]
+        return given is None and said is not None
+
     def store(self, given: str | None) -> Path:
         """Find the store that ``start(store=given)`` would use here.
 

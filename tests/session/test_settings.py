@@ -38,8 +38,6 @@ def test_a_project_that_has_nothing_to_say_is_passed_by(tmp_path):
         ("host = 5", "host = 5"),
         ("limits = 90", "limits = 90"),
         ("notify = 'https://ntfy.sh/x'", "says notify: .*KEEPSTATE_NOTIFY"),
-        ("store = 'state'", "lies beside it: restoring runs code"),
-        ("store = '.'", "lies beside it"),
         ("store = 5", "store = 5"),
     ],
 )
@@ -70,3 +68,30 @@ def test_a_relative_store_counts_from_the_file(tmp_path):
     inner.mkdir(parents=True)
     (tmp_path / "project" / "keepstate.toml").write_text('store = "../state"')
     assert read_settings(inner).arguments == {"store": str(tmp_path / "state")}
+
+
+EVIL = """
+import keepstate, os
+class Evil:
+    def __reduce__(self): return os.mkdir, ("planted",)
+keepstate.start(store="state", interval=3600); x = Evil(); keepstate.track(x)
+"""
+
+
+def test_a_store_that_came_with_a_settings_file_is_not_restored_from(run_script, tmp_path):
+    """One that is made here is used again; one that was not made here runs nothing until it is named."""
+    here = {"XDG_STATE_HOME": str(tmp_path / "mine")}
+    (tmp_path / "keepstate.toml").write_text('store = "state"')
+    run_script(
+        "import keepstate; keepstate.start(interval=3600); x = 1; keepstate.track('x')", variables=here
+    )
+    assert run_script("import keepstate; keepstate.start(); print(x)", variables=here).stdout.endswith("1\n")
+    (tmp_path / "state").rename(tmp_path / "old")
+    run_script(EVIL, variables={"XDG_STATE_HOME": str(tmp_path / "theirs")})
+    refused = run_script("import keepstate; keepstate.start()", variables=here, fails=True)
+    assert "InvalidInputError" in refused.stderr
+    assert "was not made here" in refused.stderr
+    assert not (tmp_path / "planted").exists()
+    run_script("import keepstate; keepstate.start(store='state')", variables=here)
+    assert (tmp_path / "planted").exists()
+    run_script("import keepstate; keepstate.start()", variables=here)

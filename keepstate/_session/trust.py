@@ -1,0 +1,66 @@
+"""Stores that this user has used here, so that one that came with a notebook is not taken for theirs.
+
+Restoring runs code from a store, as unpickling does. A store that a call or a variable names is the user's
+choice. One that a settings file names, and that lies beside it, may have come with it: then it must be new,
+or have been used here before.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keepstate._repository import Repository
+from keepstate.errors import InvalidInputError, StoreError
+
+if TYPE_CHECKING:
+    from keepstate._session.surroundings import Surroundings
+
+
+def must_be_the_users(path: Path, around: Surroundings) -> None:
+    """Refuse a store that may have come with the settings file that names it.
+
+    Raises:
+        InvalidInputError: It lies beside the file, holds something, and was never used here.
+    """
+    file = around.settings.path
+    if file is None or not path.resolve().is_relative_to(file.parent.resolve()):
+        return
+    try:
+        own = _line(Repository.open(path, create=False))
+    except StoreError:
+        return  # there is none yet, or none that could be restored from
+    if own not in _known():
+        raise InvalidInputError(
+            f"{file} names the store {path}, which lies beside it and was not made here: restoring runs code "
+            f"from a store. If you trust it, name it once yourself: keepstate.start(store={str(path)!r})"
+        )
+
+
+def remember(repository: Repository) -> None:
+    """Note that the user uses this store. Where the note cannot be written, it is asked for again."""
+    own = _line(repository)
+    if own in _known():
+        return
+    with suppress(OSError):
+        _list().parent.mkdir(parents=True, exist_ok=True)
+        with open(_list(), "a", encoding="utf-8") as file:
+            file.write(own + "\n")
+
+
+def _line(repository: Repository) -> str:
+    return f"{repository.store_id} {str(repository.path.resolve())!r}"
+
+
+def _known() -> set[str]:
+    try:
+        return set(_list().read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        return set()
+
+
+def _list() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(state, "keepstate", "stores")

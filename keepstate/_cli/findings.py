@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from keepstate._repository import Repository
 
 _LIBRARIES = (
-    "apscheduler", "blake3", "blosc2", "cloudpickle", "msgspec", "numpy", "psutil", "requests", "watchdog", "xxhash",
+    "apscheduler", "blake3", "blosc2", "cloudpickle", "msgspec", "numpy", "psutil", "requests", "watchdog",
+    "xxhash",
     "ipykernel", "ipython", "pandas", "polars", "pyarrow", "scikit-learn", "scipy", "torch",
 )  # fmt: skip
 """What keepstate is made of, and what it keeps."""

@@ -47,7 +47,8 @@ class Kernel:
 
     def send(self, code):
         """Start a cell and return its message id."""
-        return self.client.execute(code)
+        # Otherwise a kernel that has just failed a cell may drop this one, as "Run all" wants it.
+        return self.client.execute(code, stop_on_error=False)
 
     def outputs(self, message_id):
         """Yield the messages of a cell until it is done."""

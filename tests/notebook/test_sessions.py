@@ -308,4 +308,4 @@ def test_a_cell_that_starts_with_await_is_running(kernel):
         "import asyncio, keepstate\nawait asyncio.sleep(0)\ns = keepstate.start(store='store')\nx = 1\n"
         "keepstate.track('x'); level = keepstate.snapshot().consistency"
     )
-    assert one.run("print(level)").text == "statement\n"
+    assert one.run("print(level)").text in ("statement\n", "operation\n")  # the second with IPython 7

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 REAP_MILLISECONDS = 1000
-"""How long this thread waits for the intermediate process, at most; 0.1 ms was the most seen on two idle cores.
-On two loaded ones 50 ms were not enough once in some thousand forks, and the user's ``os.wait()`` was given it:
-a longer stall, seldom, is the lesser evil."""
+"""How long this thread waits for the intermediate process, at most; 0.1 ms was the most seen on idle cores.
+On two loaded ones 50 ms were not enough once in some thousand forks, and the user's ``os.wait()`` was given
+it: a longer stall, seldom, is the lesser evil."""
 
 _FORK, _SELF, _AGAIN, _DESCRIPTOR, _REAPED = range(5)
 _PR_GET_TID_ADDRESS = 40

@@ -6,12 +6,13 @@ import atexit
 import os
 import random
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from keepstate.errors import SessionError
+from keepstate.errors import InvalidInputError, SessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from keepstate._model.snapshot import RestoreReport, Snapshot, Status
     from keepstate._notebook import IPythonKernel
@@ -76,7 +77,7 @@ def start(
         "store": None if store is None else os.fspath(store),
         "member": member,
         "notebook": notebook,
-        "track": track if isinstance(track, str) else tuple(track),
+        "track": _things(track),
         "restore": restore,
         "interval": interval,
         "limits": limits,
@@ -95,6 +96,14 @@ def start(
         return _session
     _session, _arguments = _begin(given, namespace), asked
     return _session
+
+
+def _things(track: object) -> str | tuple[object, ...]:
+    if isinstance(track, str):
+        return track
+    if not isinstance(track, Iterable):
+        raise InvalidInputError(f"track={track!r}: give a name, or a list of names and objects")
+    return tuple(track)
 
 
 def _comparable(track: object) -> object:

@@ -161,10 +161,13 @@ class _Handler:
 
     def dispatch(self, event: FileSystemEvent) -> None:
         """Pass on what concerns a file that is kept."""
-        with suppress(Exception):  # a thread that dies of an error prints it into a cell
+        try:
             paths = [path for path in (event.src_path, event.dest_path) if path]
-            if any(self._concerns(path, is_folder=event.is_directory) for path in paths):
-                self._on_event()
+            concerns = any(self._concerns(path, is_folder=event.is_directory) for path in paths)
+        except Exception:  # noqa: BLE001 - raised, it ends watchdog's thread; so what is not understood is a change
+            concerns = True
+        if concerns:
+            self._on_event()
 
     def _concerns(self, path: bytes | str, *, is_folder: bool) -> bool:
         text = os.fsdecode(path)

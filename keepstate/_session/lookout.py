@@ -184,17 +184,17 @@ class Lookout:
 
     def _plan(self) -> Mapping[str, float]:
         scene = self.scene()
-        alarms: dict[str, float] = dict(self.agenda.alarms(scene).items()) if self._guards_something() else {}
+        alarms: dict[str, float] = dict(self.agenda.alarms(scene).items()) if self.guards_something() else {}
         if scene.running or scene.background:
             # Also while there is nothing to lose: names may be bound and tracked inside the cell that runs.
             left = self._memory_read + pressure.READ_SECONDS - self._clock.monotonic()
             alarms["memory"] = max(0.0, left)
         return alarms
 
-    def _guards_something(self) -> bool:
+    def guards_something(self) -> bool:
         """Whether a tracked name is bound; once one is, this is not asked again before the next cell.
 
-        Looking up 2,000 variables under "all" takes 56 ms. If the last one is gone, a save keeps nothing.
+        Looking up 2,000 variables under "all" takes 3 ms. If the last one is gone, a save keeps nothing.
         """
         self._any_bound = self._any_bound or bool(self._tracked())
         return self._any_bound
@@ -220,7 +220,7 @@ class Lookout:
         if room is None:
             return
         call = self._pressure.feed(now, room, needed_bytes=read_needed_bytes())
-        if call is not None and self._guards_something():
+        if call is not None and self.guards_something():
             guard.request("memory", patience_seconds=call.patience_seconds)
 
     def _look_ahead(self, kind: Kind, guard: Guard) -> None:

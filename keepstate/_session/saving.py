@@ -190,7 +190,7 @@ class Saving:
             self._known = {}
             self.folders.not_saved(reread=True)
             if saved.again:
-                raise TakeAgain
+                raise TakeAgain(saved.trouble)
             if saved.full:
                 self.pruning.now()
                 raise StoreFullError(saved.trouble)

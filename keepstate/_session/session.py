@@ -339,7 +339,7 @@ class Session:
         if explanation is not None:
             self._kernel.say(explanation)
         at_once = self._lookout.cell_ended()
-        if not self.names.bound():
+        if not self._lookout.guards_something():
             return
         if self._kernel.running is not None or threading.get_ident() != self._main_thread:
             self._guard.request("cell")  # another cell still runs, in another subshell

@@ -65,7 +65,7 @@ class Studio:
         assert self.may_finish.wait(10)
         if self.again:
             self.again -= 1
-            raise TakeAgain
+            raise TakeAgain("something is gone")
         return f"snapshot {len(self.taken)}"
 
     def failed(self, error):
@@ -202,6 +202,7 @@ def test_a_picture_that_can_never_be_completed_ends_as_an_error(make):
     request = guard.take_here("manual", "cell")
     guard.wait(request, "cell")
     assert isinstance(request.error, CaptureError)
+    assert "something is gone" in str(request.error)
     assert studio.troubles == [request.error]
     assert len(studio.taken) == 3
     later = guard.take_here("cell", "cell")

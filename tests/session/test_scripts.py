@@ -381,3 +381,17 @@ def test_a_better_picture_of_the_same_state_replaces_one_at_any_moment(script):
         """
     ).stdout
     assert out.endswith("operation statement [1]\n")
+
+
+def test_a_thing_that_is_no_list_is_refused_by_start(run_script):
+    """With the argument's name; no session is left behind."""
+    out = run_script(
+        """
+        import keepstate
+        try: keepstate.start(store='store', track=5)
+        except keepstate.InvalidInputError as error: print(error)
+        print(len(keepstate.start(store='store').names.guarded()))
+        """
+    ).stdout
+    assert out.startswith("track=5: give a name")
+    assert out.endswith("0\n")

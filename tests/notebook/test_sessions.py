@@ -309,3 +309,13 @@ def test_a_cell_that_starts_with_await_is_running(kernel):
         "keepstate.track('x'); level = keepstate.snapshot().consistency"
     )
     assert one.run("print(level)").text in ("statement\n", "operation\n")  # the second with IPython 7
+
+
+def test_a_cell_whose_end_was_kept_from_us_is_forgotten_at_the_next(kernel):
+    """An interrupt in the hook may cost its end; pictures between cells go on all the same."""
+    one = kernel()
+    one.run("from keepstate._model.kernel import Cell; import threading; x = 1; keepstate.track('x')")
+    one.run("hook = get_ipython().events.callbacks['post_run_cell'][-1].__self__")
+    one.run("hook._open.insert(0, (threading.get_ident(), Cell(1, 'lost')))")
+    one.run("x = 2")
+    assert one.run("print(len(hook._open), hook._open[0][1].source[:5])").text == "1 print\n"

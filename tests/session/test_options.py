@@ -30,6 +30,7 @@ GOOD = {
         ({"limits": {"idle": 3}}, "limits has no idle"),
         ({"limits": {"idle_seconds": -3}}, "idle_seconds"),
         ({"limits": 90}, "limits=90"),
+        ({"limits": {"lifetime_seconds": 1e12}}, "lifetime_seconds"),
         ({"notify": "example.org"}, "notify"),
         ({"colour": 1}, "no argument colour"),
         ({"keep_last": 0}, "keep_last=0"),
@@ -68,3 +69,9 @@ def test_a_budget_is_a_size():
     assert read_options({**GOOD, "budget": "5GB"}).budget_bytes == 5_000_000_000
     assert read_options({**GOOD, "budget": 4096}).budget_bytes == 4096
     assert read_options(GOOD).budget_bytes is None
+
+
+def test_an_endless_limit_is_none():
+    """No date is so far away that it could not be written down."""
+    limits = read_options({**GOOD, "limits": {"idle_seconds": float("inf")}}).limits
+    assert limits == {"idle_seconds": None}

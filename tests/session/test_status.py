@@ -74,3 +74,17 @@ def test_limits_may_change_while_it_guards(script):
         host="kaggle",
     )
     assert shown == "100.0 43200.0 True True"
+
+
+def test_a_lifetime_that_is_given_later_counts_as_one_that_was_given_at_the_start(script):
+    """It does not count from the birth of a machine that is older than it."""
+    shown = script(
+        f"""
+        import psutil
+        limit = 0.5 * (datetime.datetime.now().timestamp() - psutil.Process(1).create_time()) + 5
+        keepstate.start().change_limits({{'lifetime_seconds': limit}}); s = keepstate.status()
+        print(s.deadline is not None and 0 < {LEFT} <= limit)
+        """,
+        host="plain",
+    )
+    assert shown == "True"

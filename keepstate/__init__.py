@@ -2,8 +2,8 @@
 
 Layers, top to bottom, each importing only what is below it (held by import-linter in ``make check``):
 
-    __main__ · _cli · _api · _notebook · _session
-    _snapshot | _files
+    __main__ · (_cli | testing) · _api · _notebook · _session
+    _snapshot | _files | _transfer
     _repository | _tracking | _capture
     backends | codecs | _hosts | _render
     _model · _base · errors
@@ -27,9 +27,11 @@ from keepstate._api import (
 )
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
 from keepstate.errors import (
+    AlreadyThereError,
     AmbiguousError,
     CaptureError,
     CodecError,
+    CredentialsError,
     FormatError,
     IdentityError,
     IntegrityError,
@@ -40,15 +42,18 @@ from keepstate.errors import (
     SessionError,
     StoreError,
     StoreFullError,
+    UnavailableError,
     UntrackableError,
 )
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "AlreadyThereError",
     "AmbiguousError",
     "CaptureError",
     "CodecError",
+    "CredentialsError",
     "FormatError",
     "IdentityError",
     "IntegrityError",
@@ -62,6 +67,7 @@ __all__ = [
     "Status",
     "StoreError",
     "StoreFullError",
+    "UnavailableError",
     "UntrackableError",
     "get",
     "load",

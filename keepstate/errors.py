@@ -11,7 +11,10 @@
     ├── CodecError                  one object cannot be turned into bytes, or back
     ├── StoreError                  (OSError) the store cannot be used as it is
     │   ├── StoreFullError          free some space
-    │   └── NotAStoreError          this place holds something else
+    │   ├── NotAStoreError          this place holds something else
+    │   ├── UnavailableError        wait: the same call may succeed later
+    │   ├── CredentialsError        sign in, or give another key
+    │   └── AlreadyThereError       an object of that name exists
     ├── FormatError                 written by a newer keepstate: upgrade
     └── IntegrityError              bytes are not what was written; an older snapshot may be whole
 
@@ -96,6 +99,29 @@ class NotAStoreError(StoreError):
     """The place named as the store is a file, or holds something that keepstate did not write."""
 
     kind = "not-a-store"
+
+
+class UnavailableError(StoreError):
+    """The far side cannot be reached or is too busy; the same call may succeed later."""
+
+    kind = "unavailable"
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+        """How long the far side asked to wait; ``None``: it did not say."""
+
+
+class CredentialsError(StoreError):
+    """The far side does not accept who we are; nothing but other credentials helps."""
+
+    kind = "credentials"
+
+
+class AlreadyThereError(StoreError):
+    """An object of that name exists, and was not to be replaced."""
+
+    kind = "already-there"
 
 
 class FormatError(KeepstateError):

@@ -70,8 +70,71 @@ class Space:
     total_bytes: int
 
 
+class OpenFile:
+    """A file that is being read. Given by :meth:`Disk.open`."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @property
+    def nbytes(self) -> int:
+        """Length, as the file has it now."""
+        return os.fstat(self._descriptor).st_size
+
+    def read_at(self, offset: int, length: int) -> bytes | memoryview:
+        """Give the bytes ``[offset, offset + length)``, fewer where the file ends before."""
+        pieces: list[bytes] = []
+        while length and (piece := os.pread(self._descriptor, length, offset)):
+            pieces.append(piece)
+            offset += len(piece)
+            length -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_into(self, offset: int, target: memoryview) -> int:
+        """Fill *target* from *offset* on; return how many bytes were there."""
+        done = 0
+        while done < target.nbytes and (count := os.preadv(self._descriptor, [target[done:]], offset + done)):
+            done += count
+        return done
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._descriptor)
+
+
 class Disk:
     """The operations on files that keepstate needs, each named for its promise."""
+
+    most_at_once = 1
+    """Calls at a time that make it faster: more than one where waiting is what costs."""
+    lists_late = False
+    """Whether a listing may miss what was written just before."""
+
+    def open(self, path: Path) -> OpenFile:
+        """Open a file for reading."""
+        return OpenFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+    def exists(self, path: Path) -> bool:
+        """Say whether a file or directory is there."""
+        return path.exists()
+
+    def is_directory(self, path: Path) -> bool:
+        """Say whether a directory is there."""
+        return path.is_dir()
+
+    def may_write(self, path: Path) -> bool:
+        """Say whether this user may write to what is there."""
+        return os.access(path, os.W_OK)
+
+    def device(self, path: Path) -> int | None:
+        """Give the number of the file system that *path* is in; see :func:`device_of`."""
+        return device_of(path)
+
+    def shown(self, path: Path) -> str:
+        """Say where *path* is, for a message."""
+        return str(path)
 
     def create(self, path: Path) -> int:
         """Open a new file for writing and return its descriptor; an existing one is an error."""
@@ -104,6 +167,18 @@ class Disk:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def write_whole(self, path: Path, pieces: Iterable[bytes | memoryview], *, temporary: Path) -> None:
+        """Write a file as :func:`write_durably` says, without its errors."""
+        descriptor = self.create(temporary)
+        try:
+            for piece in pieces:
+                self.write(descriptor, piece)
+            self.sync(descriptor)
+        finally:
+            self.close(descriptor)
+        self.publish(temporary, path)
+        self.sync_directory(path.parent)
 
     def make_directory(self, path: Path) -> None:
         """Make one directory whose parent exists; it may be there already."""
@@ -172,7 +247,7 @@ def device_of(path: Path) -> int | None:
 def make_directories(disk: Disk, path: Path) -> None:
     """Make *path* and what it needs above it, each new entry synced in its parent."""
     missing = []
-    while not path.is_dir():
+    while not disk.is_directory(path):
         missing.append(path)
         path = path.parent
     for directory in reversed(missing):
@@ -210,15 +285,7 @@ def write_durably(disk: Disk, path: Path, pieces: Iterable[bytes | memoryview], 
             the very last step failed: then all bytes are there, but a power cut may take the name back.
     """
     try:
-        descriptor = disk.create(temporary)
-        try:
-            for piece in pieces:
-                disk.write(descriptor, piece)
-            disk.sync(descriptor)
-        finally:
-            disk.close(descriptor)
-        disk.publish(temporary, path)
-        disk.sync_directory(path.parent)
+        disk.write_whole(path, pieces, temporary=temporary)
     except OSError as error:
         try:
             disk.remove(temporary)
@@ -240,6 +307,8 @@ def translating(path: Path) -> Iterator[None]:
 
 def translate(error: OSError, path: Path) -> StoreError:
     """Say an operating system error in the words of this package, keeping its ``errno``."""
+    if isinstance(error, StoreError):
+        return error  # it is said already
     if error.errno in FULL:
         kind: type[StoreError] = StoreFullError
         said = f"no space is left for {path}: free some space or choose another store"

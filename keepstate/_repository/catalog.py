@@ -10,9 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from keepstate._base.at_once import at_once
 from keepstate._repository import index, pack
 from keepstate._repository.condemned import read_rounds
 from keepstate._repository.layout import MemberFolder, is_pack_name
+from keepstate._repository.reader import ChunkReader
 from keepstate.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ class Catalog:
     """The packs of one member at one moment."""
 
     folder: MemberFolder
+    disk: Disk
     packs: Mapping[str, PackInfo] = field(default_factory=dict)
     condemned: frozenset[str] = frozenset()
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -66,6 +69,10 @@ class Catalog:
     _numbers: tuple[str, ...] = ()
     _where: Mapping[bytes, int] = field(default_factory=dict)
     _copies: Mapping[bytes, tuple[int, ...]] = field(default_factory=dict)
+
+    def reader(self) -> ChunkReader:
+        """Read chunks as this catalog has them."""
+        return ChunkReader(self.disk, self.locate, self.plain_length)
 
     def locate(self, chunk_id: bytes) -> Iterator[Location]:
         """Every copy of a chunk, the most trusted first."""
@@ -97,16 +104,16 @@ class Catalog:
         entry = pack.entry_at(self.packs[pack_id].footer, at % pack.MOST_ENTRIES)
         return Location(pack_id, self.folder.pack(pack_id), entry)
 
-    def refreshed(self, disk: Disk, *, trust_indexes: bool = True) -> Catalog:
+    def refreshed(self, *, trust_indexes: bool = True) -> Catalog:
         """Look at the store again.
 
         Condemned packs are read before the packs are listed: one that is condemned, deleted and forgotten in
         between is then missing in the list, and never taken for one that may be relied on.
 
         Args:
-            disk: Where to look.
             trust_indexes: Whether footers may come from an index instead of the packs themselves.
         """
+        disk = self.disk
         condemned = frozenset(pack_id for each in read_rounds(disk, self.folder) for pack_id in each.packs)
         sizes = _list_packs(disk, self.folder)
         same = sizes == {pack_id: info.nbytes for pack_id, info in self.packs.items()}
@@ -119,8 +126,8 @@ class Catalog:
         }
         wanted = {pack_id: size for pack_id, size in sizes.items() if pack_id not in kept}
         added = _from_indexes(disk, self.folder, wanted) if trust_indexes and len(wanted) > 1 else {}
-        unreadable = dict(_read_packs(self.folder, wanted, added))
-        base = self if len(kept) == len(self.packs) else Catalog(self.folder, suspects=self.suspects)
+        unreadable = _read_packs(disk, self.folder, wanted, added)
+        base = self if len(kept) == len(self.packs) else Catalog(self.folder, disk, suspects=self.suspects)
         if base is not self:
             added = {**kept, **added}
         return replace(base._with(added), condemned=condemned, unreadable=unreadable)
@@ -133,6 +140,10 @@ class Catalog:
         """Give the same catalog, in which an index holds the footers of these packs."""
         found = {pack_id: replace(self.packs[pack_id], covered=True) for pack_id in pack_ids}
         return replace(self, packs={**self.packs, **found})
+
+    def with_packs(self, added: Mapping[str, PackInfo]) -> Catalog:
+        """Give the same catalog, with packs that were just written and that no listing shows yet."""
+        return self._with({own: info for own, info in added.items() if own not in self.packs})
 
     def _with(self, added: Mapping[str, PackInfo]) -> Catalog:
         if not added:
@@ -175,17 +186,27 @@ def _from_indexes(disk: Disk, folder: MemberFolder, wanted: Mapping[str, int]) -
 
 
 def _read_packs(
-    folder: MemberFolder, wanted: Mapping[str, int], kept: dict[str, PackInfo]
-) -> Iterator[tuple[str, str]]:
+    disk: Disk, folder: MemberFolder, wanted: Mapping[str, int], kept: dict[str, PackInfo]
+) -> dict[str, str]:
     """Add the packs that no index covers to *kept*; give those that cannot be read at all."""
-    for pack_id in sorted(set(wanted) - set(kept)):
+    unreadable: dict[str, str] = {}
+
+    def read(pack_id: str) -> PackInfo | str | None:
         path = folder.pack(pack_id)
         try:
-            footer, size = pack.read_footer(path, pack_id=pack_id)
-            kept[pack_id] = PackInfo(footer, size, covered=False)
+            footer, size = pack.read_footer(disk, path, pack_id=pack_id)
+            return PackInfo(footer, size, covered=False)
         except FileNotFoundError:
-            continue  # prune has deleted it since the listing
+            return None  # prune has deleted it since the listing
         except IntegrityError as error:
-            kept[pack_id] = PackInfo(pack.scan(path), wanted[pack_id], covered=False, damage=str(error))
+            return PackInfo(pack.scan(disk, path), wanted[pack_id], covered=False, damage=str(error))
         except OSError as error:
-            yield pack_id, str(error)
+            return str(error)
+
+    missing = sorted(set(wanted) - set(kept))
+    for pack_id, found in zip(missing, at_once(read, missing, most=disk.most_at_once), strict=True):
+        if isinstance(found, PackInfo):
+            kept[pack_id] = found
+        elif found is not None:
+            unreadable[pack_id] = found
+    return unreadable

@@ -13,7 +13,6 @@ from keepstate._repository import chunk, pack
 from keepstate._repository.garbage import MOSTLY_DEAD
 from keepstate._repository.manifests import encode_manifest
 from keepstate._repository.reach import Reach
-from keepstate._repository.reader import ChunkReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +37,7 @@ class Footprint:
 
     def __init__(self, catalog: Catalog, manifests: Iterable[Manifest]) -> None:
         self._catalog = catalog
-        self._reach = Reach(ChunkReader(catalog.locate, catalog.plain_length))
+        self._reach = Reach(catalog.reader())
         self._needed_by: Counter[bytes] = Counter()
         self._alive: Counter[str] = Counter()
         self._manifest_bytes = 0

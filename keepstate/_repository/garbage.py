@@ -16,6 +16,7 @@ from keepstate.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from keepstate._base.disk import Disk
     from keepstate._repository.catalog import Catalog, Location
 
 MOSTLY_DEAD = 0.5
@@ -84,14 +85,14 @@ def _home(catalog: Catalog, chunk_id: bytes) -> Location | None:
     if len(copies) < 2:
         return copies[0] if copies else None
     copies.sort(key=lambda each: (-catalog.packs[each.pack_id].nbytes, each.pack_id))
-    return next((each for each in copies if is_sound(each)), copies[0])
+    return next((each for each in copies if is_sound(catalog.disk, each)), copies[0])
 
 
-def is_sound(location: Location) -> bool:
+def is_sound(disk: Disk, location: Location) -> bool:
     """Say whether a copy reads back as what its id says."""
     target = memoryview(bytearray(location.entry.plain))
     try:
-        with open_packs() as packs:
+        with open_packs(disk) as packs:
             read_copy(location, target, packs=packs)
     except IntegrityError:
         return False
@@ -104,6 +105,6 @@ def still_needed(catalog: Catalog, pack_id: str, needed: Collection[bytes]) -> b
         if entry.id not in needed:
             continue
         others = [each for each in catalog.locate(entry.id) if each.pack_id not in catalog.condemned]
-        if not any(is_sound(each) for each in others):
+        if not any(is_sound(catalog.disk, each) for each in others):
             return True
     return False

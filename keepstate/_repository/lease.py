@@ -137,7 +137,7 @@ def drop_lease(disk: Disk, folder: MemberFolder, lease: Lease) -> bool:
     path = _path(folder, lease)
     with translating(path):
         disk.remove(path)
-        return path.parent.is_dir()
+        return disk.is_directory(path.parent)
 
 
 def leases(disk: Disk, folder: MemberFolder, *, clock: Clock, limit_seconds: float) -> list[Held]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from blake3 import blake3
 
+from keepstate._base.at_once import at_once
 from keepstate._base.disk import translate
 from keepstate._model.manifest import Manifest
 from keepstate._repository.layout import MemberFolder, encode_name
@@ -115,19 +116,27 @@ class ManifestFolder:
         sound: list[Manifest] = []
         damaged: list[DamagedManifest] = []
         seen = {} if project is None and notebook is None else dict(self._seen)
-        for path, entry in self._files(project, notebook, damaged):
-            known = self._seen.get(path)
-            try:
-                manifest = known[1] if known is not None and known[0] == entry else self._read(path)
-            except FileNotFoundError:
-                continue  # prune has deleted it since the listing
-            except (IntegrityError, FormatError, OSError) as error:
-                damaged.append(self._damaged(path, error))
-                continue
-            seen[path] = (entry, manifest)
-            sound.append(manifest)
+        files = list(self._files(project, notebook, damaged))
+        found = at_once(lambda file: self._seen_or_read(*file), files, most=self._disk.most_at_once)
+        for (path, entry), manifest in zip(files, found, strict=True):
+            if isinstance(manifest, Manifest):
+                seen[path] = (entry, manifest)
+                sound.append(manifest)
+            elif manifest is not None:
+                damaged.append(manifest)
         self._seen = seen
         return sound, damaged
+
+    def _seen_or_read(self, path: Path, entry: DirectoryEntry) -> Manifest | DamagedManifest | None:
+        known = self._seen.get(path)
+        if known is not None and known[0] == entry:
+            return known[1]
+        try:
+            return self._read(path)
+        except FileNotFoundError:
+            return None  # prune has deleted it since the listing
+        except (IntegrityError, FormatError, OSError) as error:
+            return self._damaged(path, error)
 
     def _files(
         self, project: str | None, notebook: str | None, damaged: list[DamagedManifest]

@@ -13,15 +13,16 @@ import msgspec
 
 from keepstate._base.disk import Disk, make_directories, write_durably
 from keepstate._repository.layout import MARKER
-from keepstate.errors import FormatError, NotAStoreError
+from keepstate.errors import AlreadyThereError, FormatError, NotAStoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
 _TEMPORARY = re.compile(r"keepstate\.json\.[0-9a-f]{16}\.tmp")
-_LEFT_BY_SYSTEMS = frozenset({".DS_Store", "desktop.ini", "Thumbs.db", "lost+found", "Icon\r"})
-"""Names that an empty folder may have: file systems and desktops put them there."""
+_LEFT_BY_SYSTEMS = frozenset({".DS_Store", "desktop.ini", "Thumbs.db", "lost+found", "Icon\r", "transfer"})
+"""Names that an empty folder may have: file systems and desktops put them there, and the transfer to a far
+store keeps its own files in ``transfer``."""
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -40,8 +41,8 @@ def read_marker(path: Path, disk: Disk) -> Marker | None:
         FormatError: A newer version has written it.
         OSError: It cannot be read.
     """
-    if path.exists() and not path.is_dir():
-        raise NotAStoreError(f"{path} is a file: name a folder")
+    if disk.exists(path) and not disk.is_directory(path):
+        raise NotAStoreError(f"{disk.shown(path)} is a file: name a folder")
     try:
         raw = disk.read(path / MARKER, limit_bytes=1 << 16)
     except FileNotFoundError:
@@ -50,18 +51,24 @@ def read_marker(path: Path, disk: Disk) -> Marker | None:
     try:
         marker = msgspec.json.decode(raw, type=Marker)
     except msgspec.MsgspecError as error:
-        raise NotAStoreError(f"{path / MARKER} is not what keepstate writes, or is damaged") from error
+        raise NotAStoreError(
+            f"{disk.shown(path / MARKER)} is not what keepstate writes, or is damaged"
+        ) from error
     if marker.format > FORMAT:
-        raise FormatError(f"the store at {path} has format {marker.format}, newer than {FORMAT}: upgrade")
+        raise FormatError(
+            f"the store at {disk.shown(path)} has format {marker.format}, newer than {FORMAT}: upgrade"
+        )
     if marker.format < 1:
-        raise NotAStoreError(f"{path / MARKER} names a format that there never was")
+        raise NotAStoreError(f"{disk.shown(path / MARKER)} names a format that there never was")
     return marker
 
 
 def _refuse_foreign(path: Path, disk: Disk) -> None:
     names = {entry.name for entry in disk.entries(path)} - _LEFT_BY_SYSTEMS
     if foreign := sorted(name for name in names if not _TEMPORARY.fullmatch(name)):
-        raise NotAStoreError(f"{path} holds {foreign[0]!r} and no store: name an empty folder, or a new one")
+        raise NotAStoreError(
+            f"{disk.shown(path)} holds {foreign[0]!r} and no store: name an empty folder, or a new one"
+        )
 
 
 def make_store(path: Path, disk: Disk) -> Marker:
@@ -70,6 +77,9 @@ def make_store(path: Path, disk: Disk) -> Marker:
     disk.sync_directory(path.parent)  # whoever made the folder may have ended before it did this
     marker = Marker(FORMAT, os.urandom(16).hex())
     temporary = path / f"{MARKER}.{os.urandom(8).hex()}.tmp"
-    write_durably(disk, path / MARKER, [msgspec.json.encode(marker)], temporary=temporary)
+    try:
+        write_durably(disk, path / MARKER, [msgspec.json.encode(marker)], temporary=temporary)
+    except AlreadyThereError:
+        pass  # somebody else has just made it
     found = read_marker(path, disk)  # of two that make it at once, the later wins
     return marker if found is None else found

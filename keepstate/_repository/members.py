@@ -55,7 +55,7 @@ class Members:
 
     def known(self, folder: MemberFolder) -> Catalog:
         """Give what is known of the packs of a folder, which may be nothing."""
-        return self._catalogs.get(folder.root.name) or Catalog(folder)
+        return self._catalogs.get(folder.root.name) or Catalog(folder, self._disk)
 
     def catalog(self, folder: MemberFolder) -> Catalog:
         """Give the packs of a folder as they were looked at last."""
@@ -64,14 +64,14 @@ class Members:
     def refreshed(self, folder: MemberFolder, *, trust_indexes: bool = True) -> Catalog:
         """Look at the packs of a folder again."""
         with translating(folder.root):
-            catalog = self.known(folder).refreshed(self._disk, trust_indexes=trust_indexes)
+            catalog = self.known(folder).refreshed(trust_indexes=trust_indexes)
         self.learn(catalog)
         return catalog
 
     def fresh_catalog(self, folder: MemberFolder) -> Catalog:
         """Read everything anew, without trusting what was read before or what an index says."""
         with translating(folder.root):
-            return Catalog(folder).refreshed(self._disk, trust_indexes=False)
+            return Catalog(folder, self._disk).refreshed(trust_indexes=False)
 
     def refresh(self) -> None:
         """Look at all packs again that were looked at before."""
@@ -109,4 +109,4 @@ class Members:
             for folder in folders:
                 self.refreshed(folder, trust_indexes=False)
 
-        return ChunkReader(locate, plain_length, refresh=refresh, on_damage=self.mark)
+        return ChunkReader(self._disk, locate, plain_length, refresh=refresh, on_damage=self.mark)

@@ -6,7 +6,6 @@ covered by one checksum or another, so that a flipped bit anywhere is found.
 
 from __future__ import annotations
 
-import os
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +17,8 @@ from keepstate.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+    from keepstate._base.disk import Disk, OpenFile
 
 TARGET_BYTES = 32 << 20
 """A pack is closed once it is this long; so the longest has 33 MiB and its footer."""
@@ -53,6 +54,11 @@ def encode_start(pack_id: str) -> bytes:
 def encode_end(pack_id: str, entries: Iterable[Entry]) -> bytes:
     """Footer and trailer."""
     footer = b"".join(_ENTRY.pack(*entry) for entry in entries)
+    return end_of(pack_id, footer)
+
+
+def end_of(pack_id: str, footer: bytes) -> bytes:
+    """Footer and trailer of a pack whose footer is known."""
     return footer + _trailer(pack_id, footer)
 
 
@@ -93,83 +99,77 @@ def ids_of(footer: bytes) -> list[bytes]:
     return [footer[at : at + 32] for at in range(0, len(footer), ENTRY_BYTES)]
 
 
-def read_footer(path: Path, *, pack_id: str) -> tuple[bytes, int]:
+def read_footer(disk: Disk, path: Path, *, pack_id: str) -> tuple[bytes, int]:
     """Read and check the footer of a pack; return it and the length of the pack.
 
     Raises:
         FileNotFoundError: There is no such pack.
         IntegrityError: It is not a whole pack of this id.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    file = disk.open(path)
     try:
-        size = os.fstat(descriptor).st_size
+        size = file.nbytes
         if size < HEADER_BYTES + TRAILER_BYTES:
             raise IntegrityError(f"pack {pack_id[:12]} is too short")
-        if read_at(descriptor, 0, HEADER_BYTES) != encode_start(pack_id):
+        if read_at(file, 0, HEADER_BYTES) != encode_start(pack_id):
             raise IntegrityError(f"pack {pack_id[:12]} does not begin as a pack of this version")
-        end = read_at(descriptor, size - TRAILER_BYTES, TRAILER_BYTES)
+        end = read_at(file, size - TRAILER_BYTES, TRAILER_BYTES)
         magic, count, _, _, _ = _TRAILER.unpack(end)
         footer_bytes = count * ENTRY_BYTES
         if magic != END_MAGIC or footer_bytes > size - HEADER_BYTES - TRAILER_BYTES:
             raise IntegrityError(f"pack {pack_id[:12]} has no trailer: it is cut off or damaged")
-        footer = read_at(descriptor, size - TRAILER_BYTES - footer_bytes, footer_bytes)
+        footer = read_at(file, size - TRAILER_BYTES - footer_bytes, footer_bytes)
     finally:
-        os.close(descriptor)
+        file.close()
     if end != _trailer(pack_id, footer):
         raise IntegrityError(f"the footer of pack {pack_id[:12]} is damaged")
     decode_entries(footer, pack_bytes=size)
     return footer, size
 
 
-def read_at(descriptor: int, offset: int, length: int) -> bytes:
+def read_at(file: OpenFile, offset: int, length: int) -> bytes:
     """Read exactly *length* bytes.
 
     Raises:
         IntegrityError: The file ends before.
     """
-    pieces: list[bytes] = []
-    while length and (piece := os.pread(descriptor, length, offset)):
-        pieces.append(piece)
-        offset += len(piece)
-        length -= len(piece)
-    if length:
+    found = file.read_at(offset, length)
+    if len(found) != length:
         raise IntegrityError("a file ends too early")
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    return found if isinstance(found, bytes) else bytes(found)
 
 
-def scan(path: Path) -> bytes:
+def scan(disk: Disk, path: Path) -> bytes:
     """Make the footer of a damaged pack anew, from the headers of the chunks that are still there.
 
     Chunks found so are not trusted more than others: each is checked against its id when it is read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    file = disk.open(path)
     try:
-        size = os.fstat(descriptor).st_size
-        entries = _scan(descriptor, size)
-        return b"".join(_ENTRY.pack(*entry) for entry in entries)
+        return b"".join(_ENTRY.pack(*entry) for entry in _scan(file, file.nbytes))
     finally:
-        os.close(descriptor)
+        file.close()
 
 
-def _scan(descriptor: int, size: int) -> Iterator[Entry]:
+def _scan(file: OpenFile, size: int) -> Iterator[Entry]:
     at, found = HEADER_BYTES, 0
     while at + chunk.HEADER_BYTES <= size and found < MOST_ENTRIES:
         try:
-            header = chunk.decode_header(read_at(descriptor, at, chunk.HEADER_BYTES))
+            header = chunk.decode_header(read_at(file, at, chunk.HEADER_BYTES))
         except IntegrityError:
-            at = _next_magic(descriptor, at + 1, size)
+            at = _next_magic(file, at + 1, size)
             continue
         if at + chunk.HEADER_BYTES + header.stored > size:
-            at = _next_magic(descriptor, at + 1, size)
+            at = _next_magic(file, at + 1, size)
             continue
         yield Entry(header.id, at, header.stored, header.plain, header.compression)
         found += 1
         at += chunk.HEADER_BYTES + header.stored
 
 
-def _next_magic(descriptor: int, at: int, size: int) -> int:
+def _next_magic(file: OpenFile, at: int, size: int) -> int:
     while at < size:
-        window = read_at(descriptor, at, min(1 << 20, size - at))
+        window = read_at(file, at, min(1 << 20, size - at))
         if (hit := window.find(chunk.MAGIC)) >= 0:
             return at + hit
         if len(window) < len(chunk.MAGIC):

@@ -22,7 +22,6 @@ from keepstate._repository.garbage import MOSTLY_DEAD, plan_garbage, still_neede
 from keepstate._repository.lease import HOLD_SECONDS, LIMIT_SECONDS, leases, take_lease
 from keepstate._repository.manifests import ManifestFolder
 from keepstate._repository.reach import Reach
-from keepstate._repository.reader import ChunkReader
 from keepstate._repository.repack import copy_chunks, taken_by, that_fit
 from keepstate._repository.superseded import Verdict, Wishes, decide, read_all
 from keepstate.errors import StoreError, StoreFullError
@@ -171,15 +170,14 @@ class Pruner:
 
     def _whole_catalog(self) -> Catalog:
         """Read packs anew; one that cannot be read may hold what is needed."""
-        self._catalog = self._catalog.refreshed(self._disk)
+        self._catalog = self._catalog.refreshed()
         for pack_id, why in self._catalog.unreadable.items():
             raise StoreError(f"cannot prune: pack {pack_id} cannot be read now ({why})")
         return self._catalog
 
     def _needed(self, manifests: Iterable[Manifest]) -> set[bytes]:
         self._whole_catalog()
-        reader = ChunkReader(self._catalog.locate, self._catalog.plain_length)
-        needed, damage = Reach(reader).chunks(manifests)
+        needed, damage = Reach(self._catalog.reader()).chunks(manifests)
         self._damage = damage
         return needed
 
@@ -274,7 +272,7 @@ class Pruner:
 
     def _renew_index(self) -> None:
         names = index.index_names(self._disk, self._folder)
-        self._catalog = self._catalog.refreshed(self._disk)
+        self._catalog = self._catalog.refreshed()
         packs = {
             own: (info.footer, info.nbytes) for own, info in self._catalog.packs.items() if not info.damage
         }

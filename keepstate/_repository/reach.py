@@ -57,6 +57,11 @@ class Reach:
         self._groups: dict[bytes, Reached] = {}
         self._refs: dict[Ref, Reached] = {}
 
+    def forget_damage(self) -> None:
+        """Try again, when next asked, what could not be followed."""
+        self._groups = {own: found for own, found in self._groups.items() if not found.damage}
+        self._refs = {ref: found for ref, found in self._refs.items() if not found.damage}
+
     def roots(self, manifest: Manifest) -> tuple[list[bytes], list[Ref]]:
         """Records and refs that a manifest names."""
         groups = [entry.group for entry in manifest.names.values()]

@@ -6,7 +6,6 @@ is tried; an error says why the first failed. Nothing stays open from one call t
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from keepstate._base.disk import Disk, OpenFile
     from keepstate._model.manifest import PartRecord, Ref
     from keepstate._repository.catalog import Location
 
@@ -28,29 +28,30 @@ if TYPE_CHECKING:
 class OpenPacks:
     """Keeps the pack that was read last open while a part is read."""
 
-    def __init__(self) -> None:
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
         self._path: Path | None = None
-        self._descriptor = -1
+        self._file: OpenFile | None = None
 
-    def descriptor(self, path: Path) -> int:
-        """Give a descriptor of the pack at *path*."""
-        if path != self._path:
+    def file(self, path: Path) -> OpenFile:
+        """Give the pack at *path*, open."""
+        if self._file is None or path != self._path:
             self.close()
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._file = self._disk.open(path)
             self._path = path
-        return self._descriptor
+        return self._file
 
     def close(self) -> None:
-        """Give the descriptor back."""
-        if self._path is not None:
-            self._path = None
-            os.close(self._descriptor)
+        """Close it."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
 
 @contextmanager
-def open_packs() -> Iterator[OpenPacks]:
+def open_packs(disk: Disk) -> Iterator[OpenPacks]:
     """Give packs that are closed at the end."""
-    packs = OpenPacks()
+    packs = OpenPacks(disk)
     try:
         yield packs
     finally:
@@ -68,18 +69,19 @@ def read_copy(location: Location, target: memoryview, *, packs: OpenPacks) -> No
     if entry.plain != target.nbytes:
         raise IntegrityError(f"chunk {entry.id.hex()[:12]} has another length than what refers to it")
     try:
-        descriptor = packs.descriptor(location.path)
-        raw = pack.read_at(descriptor, entry.offset, chunk.HEADER_BYTES)
+        file = packs.file(location.path)
+        raw = pack.read_at(file, entry.offset, chunk.HEADER_BYTES)
         header = chunk.decode_header(raw)
         if header[:4] != (entry.id, entry.compression, entry.plain, entry.stored):
             raise IntegrityError(f"chunk {entry.id.hex()[:12]} is not where its pack says")
         at = entry.offset + chunk.HEADER_BYTES
         if entry.compression == compression.NONE:
-            _read_straight(descriptor, at, target)
+            if file.read_into(at, target) != target.nbytes:
+                raise IntegrityError("a file ends too early")
             if chunk.chunk_id(target) != entry.id:
                 raise IntegrityError(f"chunk {entry.id.hex()[:12]} is damaged")
         else:
-            chunk.open_chunk(header, pack.read_at(descriptor, at, entry.stored), target)
+            chunk.open_chunk(header, pack.read_at(file, at, entry.stored), target)
     except FileNotFoundError as error:
         raise IntegrityError(f"pack {location.pack_id[:12]} is gone") from error
     except OSError as error:
@@ -88,19 +90,11 @@ def read_copy(location: Location, target: memoryview, *, packs: OpenPacks) -> No
         raise translate(error, location.path) from error
 
 
-def _read_straight(descriptor: int, at: int, target: memoryview) -> None:
-    done = 0
-    while done < target.nbytes:
-        count = os.preadv(descriptor, [target[done:]], at + done)
-        if count == 0:
-            raise IntegrityError("a file ends too early")
-        done += count
-
-
 class ChunkReader:
     """Reads chunks, refs and parts of one place.
 
     Args:
+        disk: Where the packs are.
         locate: Gives the copies of a chunk.
         plain_length: Gives the length of a chunk, ``None`` if it is not there.
         refresh: Looks at the place again: prune moves chunks from pack to pack.
@@ -109,12 +103,14 @@ class ChunkReader:
 
     def __init__(
         self,
+        disk: Disk,
         locate: Locate,
         plain_length: Callable[[bytes], int | None],
         *,
         refresh: Callable[[], None] | None = None,
         on_damage: Callable[[Location], None] | None = None,
     ) -> None:
+        self._disk = disk
         self._locate = locate
         self._plain_length = plain_length
         self._refresh = refresh
@@ -133,7 +129,7 @@ class ChunkReader:
     def chunk(self, own_id: bytes) -> bytes:
         """Give the bytes of one chunk."""
         target = bytearray(self.length(own_id))
-        with open_packs() as packs:
+        with open_packs(self._disk) as packs:
             why = self._try_copies(own_id, memoryview(target), packs)
             if why is not None and self._refresh is not None:
                 self._refresh()
@@ -183,7 +179,7 @@ class ChunkReader:
     def fill(self, leaves: Iterable[tuple[bytes, int]], target: memoryview) -> None:
         """Read *leaves* one after another into *target*."""
         at = 0
-        with open_packs() as packs:
+        with open_packs(self._disk) as packs:
             for own_id, length in leaves:
                 piece = target[at : at + length]
                 self._read_into(own_id, piece, packs)

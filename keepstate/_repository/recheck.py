@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keepstate._repository.reach import Reach
-from keepstate._repository.reader import ChunkReader
 from keepstate.errors import StoreError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def _carried(catalog: Catalog, manifest: Manifest, given: AbstractSet[bytes]) ->
 
     What is missing or damaged among them was so before; it must not keep the other names from being saved.
     """
-    reach = Reach(ChunkReader(catalog.locate, catalog.plain_length))
+    reach = Reach(catalog.reader())
     groups, refs = reach.roots(manifest)
     found: set[bytes] = set()
     seen: set[bytes] = set()

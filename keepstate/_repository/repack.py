@@ -84,7 +84,7 @@ def copy_chunks(
     try:
         for pack_id, locations in wanted.items():
             try:
-                stored = [_stored_bytes(location) for location in locations]
+                stored = [_stored_bytes(disk, location) for location in locations]
             except IntegrityError:
                 continue
             for location, each in zip(locations, stored, strict=True):
@@ -93,7 +93,7 @@ def copy_chunks(
         for packer in packers:
             if not packer.is_finished:
                 packer.finish()
-            check_pack(packer.path, pack_id=packer.pack_id)
+            check_pack(disk, packer.path, pack_id=packer.pack_id)
             _publish(packer, disk, folder)
     finally:
         for packer in packers:
@@ -113,13 +113,13 @@ def _facts(location: Location) -> tuple[bytes, int, int]:
     return location.entry.id, location.entry.compression, location.entry.plain
 
 
-def _stored_bytes(location: Location) -> bytes:
+def _stored_bytes(disk: Disk, location: Location) -> bytes:
     target = memoryview(bytearray(location.entry.plain))
-    with open_packs() as packs:
+    with open_packs(disk) as packs:
         read_copy(location, target, packs=packs)
-        descriptor = packs.descriptor(location.path)
+        file = packs.file(location.path)
         at = location.entry.offset + chunk.HEADER_BYTES
-        return pack.read_at(descriptor, at, location.entry.stored)
+        return pack.read_at(file, at, location.entry.stored)
 
 
 def _publish(packer: Packer, disk: Disk, folder: MemberFolder) -> None:

@@ -6,12 +6,11 @@ used in a child that was forked at any instant. Layout and order of writes: FORM
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
-from keepstate._base.disk import SYSTEM_DISK, Disk, device_of, translating
+from keepstate._base.disk import SYSTEM_DISK, Disk, translating
 from keepstate._repository.floor import Room, room_of
 from keepstate._repository.footprint import manifests_bytes
 from keepstate._repository.history import newest_first
@@ -20,9 +19,11 @@ from keepstate._repository.lease import LIMIT_SECONDS, Held, Lease, drop_lease, 
 from keepstate._repository.manifests import DamagedManifest, ManifestFolder
 from keepstate._repository.marker import make_store, read_marker
 from keepstate._repository.members import Members
+from keepstate._repository.needs import Needs
 from keepstate._repository.prune import Pruner
 from keepstate._repository.prune_report import PruneReport
 from keepstate._repository.reach import decode_group
+from keepstate._repository.replication import Copied, Replication
 from keepstate._repository.retention import Retention, Scope, chosen
 from keepstate._repository.superseded import Wishes
 from keepstate._repository.usage import Usage, usage_of_member
@@ -31,10 +32,11 @@ from keepstate._repository.writer import Writer
 from keepstate.errors import FormatError, KeepstateError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
     from typing import Self
 
+    from keepstate._base.clock import Flag
     from keepstate._model.manifest import GroupRecord, Manifest, PartRecord, Ref
     from keepstate._repository.layout import MemberFolder
     from keepstate._repository.reader import StoredPart
@@ -53,8 +55,9 @@ class Repository:
         self._clock = clock
         self._floor_bytes = floor_bytes
         self._members = Members(path, disk)
-        self._device = device_of(path)
+        self._device = disk.device(path)
         self._left: list[tuple[MemberFolder, Lease]] = []
+        self._needs: dict[str, Needs] = {}
 
     @classmethod
     def open(
@@ -84,14 +87,19 @@ class Repository:
             marker = read_marker(path, disk)
             if marker is None:
                 if not create:
-                    raise StoreError(f"there is no store at {path}")
+                    raise StoreError(f"there is no store at {disk.shown(path)}")
                 marker = make_store(path, disk)
-            elif create and not os.access(path, os.W_OK):
+            elif create and not disk.may_write(path):
                 raise StoreError(
-                    f"the store at {path} can only be read by this user: change its permissions, mount it "
-                    "for writing, or choose another store"
+                    f"the store at {disk.shown(path)} can only be read by this user: change its permissions, "
+                    "mount it for writing, or choose another store"
                 )
         return cls(path, marker.store, disk, clock, floor_bytes=floor_bytes)
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return self._disk.shown(self.path)
 
     # Snapshots
 
@@ -124,12 +132,12 @@ class Repository:
                 raise StoreError(each.why)
         if not self._is_there():
             raise StoreError(
-                f"the store at {self.path} is gone: bring it back; else the next save begins anew"
+                f"the store at {self.place} is gone: bring it back; else the next save begins anew"
             )
 
     def _is_there(self) -> bool:
         with translating(self.path):
-            return (self.path / MARKER).exists()
+            return self._disk.exists(self.path / MARKER)
 
     def damaged_manifests(
         self, *, project: str | None = None, member: str | None = None, notebook: str | None = None
@@ -188,7 +196,7 @@ class Repository:
     def refresh(self) -> None:
         """Learn which packs others have added or deleted."""
         self._members.refresh()
-        self._device = device_of(self.path)
+        self._device = self._disk.device(self.path)
 
     # Writing
 
@@ -245,9 +253,9 @@ class Repository:
             except FormatError as error:
                 raise StoreError(str(error)) from error  # it was opened once: this is another one
             if marker is None:
-                if device_of(self.path) != self._device:
+                if self._disk.device(self.path) != self._device:
                     raise StoreError(
-                        f"the drive that held the store at {self.path} is no longer mounted there: mount it "
+                        f"the drive that held the store at {self.place} is no longer mounted there: mount it "
                         "again, or choose another store"
                     )
                 marker = make_store(self.path, self._disk)
@@ -293,6 +301,58 @@ class Repository:
         folder = member_folder(self.path, member)
         with translating(folder.leases):
             return leases(self._disk, folder, clock=self._clock, limit_seconds=LIMIT_SECONDS)
+
+    # From one repository to another
+
+    def replicate_to(
+        self,
+        target: Repository,
+        manifests: Sequence[Manifest],
+        *,
+        stop: Flag,
+        on_progress: Callable[[int, int], None],
+    ) -> Copied:
+        """Copy snapshots, with all that they need and *target* lacks.
+
+        Args:
+            target: Where they shall be.
+            manifests: Of one member, oldest first, at least one.
+            stop: Once it is set, no further pack is begun.
+            on_progress: Called with the bytes that are behind and that there are, from several threads.
+
+        Raises:
+            ConflictError: Somebody pruned *target* meanwhile; try again.
+            StoreError: One of the two failed; what was kept is untouched at both.
+        """
+        member = manifests[-1].member
+        target._find_again()
+        target._drop_left()
+        source = self._members.refreshed(member_folder(self.path, member))
+        folder = member_folder(target.path, member)
+        replication = Replication(
+            source,
+            target._members.known(folder),
+            needs=self._needs.setdefault(source.folder.root.name, Needs()),
+            clock=self._clock,
+            stop=stop,
+            on_progress=on_progress,
+        )
+        try:
+            return replication.run(manifests)
+        finally:
+            target._members.learn(replication.target)
+
+    def holds_whole(self, manifest: Manifest, *, beside: Repository) -> bool:
+        """Say whether all that a snapshot needs is here, by the packs that are listed.
+
+        Args:
+            manifest: Of a snapshot.
+            beside: A repository where its records can be read in few requests.
+        """
+        catalog = self._members.catalog(member_folder(self.path, manifest.member))
+        other = beside._members.catalog(member_folder(beside.path, manifest.member))
+        needs = self._needs.setdefault(catalog.folder.root.name, Needs())
+        return all(catalog.has(own) for own in needs.of([manifest], [other, catalog])[manifest.id])
 
     # Upkeep
 
@@ -388,7 +448,7 @@ class Repository:
         if not dry_run and self._is_there():
             self._drop_left()
         for folder in self._members.folders(member):
-            if not folder.root.is_dir():
+            if not self._disk.is_directory(folder.root):
                 continue  # nobody of this name has written here, and prune makes no folders
             pruner = Pruner(
                 disk=self._disk,
@@ -412,7 +472,7 @@ class Repository:
     def room(self, member: str) -> Room | None:
         """Say how much the disk has free for a save of *member*; ``None`` where it cannot be told."""
         folder = member_folder(self.path, member).root
-        there = folder if folder.is_dir() else self.path
+        there = folder if self._disk.is_directory(folder) else self.path
         return room_of(self._disk, there, floor_bytes=self._floor_bytes)
 
     def held_bytes(self, member: str) -> int:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from keepstate._repository import chunk
 from keepstate._repository.reach import Reach
-from keepstate._repository.reader import ChunkReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +43,7 @@ def usage_of_member(disk: Disk, member: str, catalog: Catalog, manifests: Iterab
     by_project: dict[str, list[Manifest]] = {}
     for manifest in manifests:
         by_project.setdefault(manifest.project, []).append(manifest)
-    reach = Reach(ChunkReader(catalog.locate, catalog.plain_length))
+    reach = Reach(catalog.reader())
     needed: set[bytes] = set()
     projects = {}
     for project, own in sorted(by_project.items()):

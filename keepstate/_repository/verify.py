@@ -14,13 +14,14 @@ from keepstate._repository import pack
 from keepstate._repository.catalog import Location
 from keepstate._repository.fingerprint import CHUNK_BYTES
 from keepstate._repository.reach import Reach
-from keepstate._repository.reader import ChunkReader, open_packs, read_copy
+from keepstate._repository.reader import open_packs, read_copy
 from keepstate.errors import IntegrityError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from keepstate._base.disk import Disk
     from keepstate._model.manifest import Manifest
     from keepstate._repository.catalog import Catalog
     from keepstate._repository.manifests import DamagedManifest
@@ -59,26 +60,26 @@ class VerifyReport:
         return not self.problems and not self.affected
 
 
-def check_pack(path: Path, *, pack_id: str) -> int:
+def check_pack(disk: Disk, path: Path, *, pack_id: str) -> int:
     """Read a whole pack, decompress every chunk and compare it with its id; return how many there are.
 
     Raises:
         IntegrityError: Something is not as it was written.
         StoreError: The pack cannot be read.
     """
-    damaged = damaged_chunks(path, pack_id=pack_id)
+    damaged = damaged_chunks(disk, path, pack_id=pack_id)
     for why in damaged.values():
         raise IntegrityError(why)
-    footer, _ = pack.read_footer(path, pack_id=pack_id)
+    footer, _ = pack.read_footer(disk, path, pack_id=pack_id)
     return len(footer) // pack.ENTRY_BYTES
 
 
-def damaged_chunks(path: Path, *, pack_id: str, footer: bytes | None = None) -> dict[bytes, str]:
+def damaged_chunks(disk: Disk, path: Path, *, pack_id: str, footer: bytes | None = None) -> dict[bytes, str]:
     """Read every chunk of a pack; give the ids of those that are damaged, with the reason."""
     found: dict[bytes, str] = {}
-    footer = pack.read_footer(path, pack_id=pack_id)[0] if footer is None else footer
+    footer = pack.read_footer(disk, path, pack_id=pack_id)[0] if footer is None else footer
     target = memoryview(bytearray(CHUNK_BYTES))
-    with open_packs() as packs:
+    with open_packs(disk) as packs:
         for number in range(len(footer) // pack.ENTRY_BYTES):
             entry = pack.entry_at(footer, number)
             try:
@@ -100,8 +101,7 @@ def verify_member(
     """Add what is found in one member's folder to *report*."""
     report.problems += [Problem(str(each.path), each.why) for each in damaged]
     bad = _verify_packs(report, catalog, on_progress, on_damage)
-    reader = ChunkReader(catalog.locate, catalog.plain_length)
-    reach = Reach(reader)
+    reach = Reach(catalog.reader())
     for manifest in manifests:
         report.snapshots += 1
         affected = _verify_snapshot(manifest, catalog, reach, bad)
@@ -119,12 +119,13 @@ def _verify_packs(
     report.problems += [
         Problem(str(catalog.folder.pack(pack_id)), why) for pack_id, why in catalog.unreadable.items()
     ]
+    disk = catalog.disk
     whole, bad = set[bytes](), dict[bytes, str]()
     total, done = sum(info.nbytes for info in catalog.packs.values()), 0
     for pack_id, info in catalog.packs.items():
         path = catalog.folder.pack(pack_id)
-        broken = damaged_chunks(path, pack_id=pack_id, footer=info.footer) if report.deep else {}
-        if broken and not path.exists():
+        broken = damaged_chunks(disk, path, pack_id=pack_id, footer=info.footer) if report.deep else {}
+        if broken and not disk.exists(path):
             continue  # prune has deleted it: nothing needs it, or the snapshots below say what does
         for location in (each for own in broken for each in catalog.locate(own)):
             if location.pack_id == pack_id:

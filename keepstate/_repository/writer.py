@@ -25,7 +25,6 @@ from keepstate._repository.lease import HOLD_SECONDS, Lease
 from keepstate._repository.manifests import LIMIT_BYTES as MANIFEST_BYTES
 from keepstate._repository.manifests import decode_manifest, encode_manifest
 from keepstate._repository.packer import Packer
-from keepstate._repository.reader import ChunkReader
 from keepstate._repository.recheck import may_rely
 from keepstate._repository.verify import check_pack
 from keepstate.errors import FormatError, IntegrityError, InvalidInputError, StoreError
@@ -170,7 +169,7 @@ class Writer:
             ``False`` if not all of their chunks are there to stay: then they must be put.
         """
         try:
-            expanded = expand(ref, ChunkReader(self._catalog.locate, self._catalog.plain_length).chunk)
+            expanded = expand(ref, self._catalog.reader().chunk)
         except (IntegrityError, StoreError):
             return False  # a list is damaged, or cannot be read today
         return all(self._is_there(own) for own in (*expanded.lists, *(own for own, _ in expanded.leaves)))
@@ -241,10 +240,10 @@ class Writer:
     def _commit(self, build: Callable[[int], Manifest]) -> tuple[Manifest, list[str]]:
         self._finish_pack()
         for packer in self._finished:
-            check_pack(packer.path, pack_id=packer.pack_id)
+            check_pack(self._disk, packer.path, pack_id=packer.pack_id)
         manifest, raw = self._encode(build, sum(packer.nbytes for packer in self._finished))
         path = self._folder.manifest(manifest)
-        if path.exists():
+        if self._disk.exists(path):
             raise InvalidInputError(f"there is a snapshot {manifest.id} already")
         self._floor.look()
         self._floor.take(len(raw))
@@ -262,7 +261,7 @@ class Writer:
             make_directories(self._disk, shelf)
         for packer in self._finished:
             self._disk.publish(packer.path, self._folder.pack(packer.pack_id))
-        self._catalog = self._catalog.refreshed(self._disk)
+        self._catalog = self._catalog.refreshed()
         self._write_index()
         self._on_packs(self._catalog)
         return [packer.pack_id for packer in self._finished]

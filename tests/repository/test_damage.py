@@ -10,6 +10,7 @@ from blake3 import blake3
 from saves import SEED, changed, everything, files, manifest, put_values, save, values_of
 from xxhash import xxh3_64_intdigest
 
+from keepstate._base.disk import SYSTEM_DISK
 from keepstate._model.manifest import Entry, GroupRecord, Manifest, PartRecord, Ref
 from keepstate._repository import ConflictError, Repository, chunk_list, compression, fingerprint_pieces, pack
 from keepstate._repository import chunk as chunks
@@ -92,7 +93,7 @@ def test_a_pack_without_its_footer_is_read_by_scanning(repository):
     save(repository, values, sequence=1)
     (path,) = files(repository.path, ".pack")
     raw = bytearray(path.read_bytes())
-    footer, _ = pack.read_footer(path, pack_id=path.stem)
+    footer, _ = pack.read_footer(SYSTEM_DISK, path, pack_id=path.stem)
     with changed(path, raw[: -len(footer) - 10]):
         assert read_all(repository.path) == values
     broken = pack.entry_at(footer, 4)  # a value of the middle
@@ -110,7 +111,7 @@ def test_the_scan_finds_a_header_across_the_border_of_its_window(tmp_path):
     for junk in ((1 << 20) - 34, (1 << 20) - 33, (1 << 20) - 32, (1 << 20) - 31, 0, 5):
         path = tmp_path / f"{junk}.pack"
         path.write_bytes(bytes(32) + b"k" * junk + header + stored)
-        footer = pack.scan(path)
+        footer = pack.scan(SYSTEM_DISK, path)
         assert pack.entry_at(footer, 0) == (chunks.chunk_id(stored), 32 + junk, 200, 200, 0)
 
 
@@ -440,7 +441,7 @@ def test_a_hostile_index_cannot_hide_a_pack(repository):
         save(repository, {"a": os.urandom(100) + NOISE}, sequence=sequence)
     expected = everything(repository.path)
     folder = member_folder(repository.path, "ana")
-    catalog = Catalog(folder).refreshed(SYSTEM_DISK)
+    catalog = Catalog(folder, SYSTEM_DISK).refreshed()
     lies = {}
     for own, info in catalog.packs.items():
         entries = list(info.entries())

@@ -1,0 +1,199 @@
+"""Copy chunks from the packs of one place into packs of another.
+
+A pack of which nearly everything is wanted is copied as it is; what is scattered is gathered into new packs.
+Each is whole before it has its name, and nobody needs it before a manifest names its chunks, so a copy that
+was cut off anywhere leaves packs that the next one finds, and nothing half written.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xxhash import xxh3_64_intdigest
+
+from keepstate._base.at_once import at_once
+from keepstate._base.disk import make_directories, write_durably
+from keepstate._repository import chunk, pack
+from keepstate._repository.bulk import read_run, runs_of, sound_chunk
+from keepstate.errors import AlreadyThereError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from keepstate._base.clock import Flag
+    from keepstate._base.disk import Disk
+    from keepstate._repository.catalog import Catalog, Location, PackInfo
+    from keepstate._repository.floor import Floor
+    from keepstate._repository.layout import MemberFolder
+
+MOSTLY_WANTED = 0.8
+"""Share of a pack's bytes that must be wanted for it to be copied as it is: a fifth more bytes, against
+reading it in pieces and having the chunks in yet another pack."""
+WHOLE_BYTES = 4 << 20
+"""Packs below this are gathered with others: places far away bear few and large files best."""
+PACKS_AT_ONCE = 4
+"""Packs in memory at a time; four of 32 MiB fill a line of 100 MB/s at a latency of one second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One pack that is to be made."""
+
+    pack_id: str
+    """Of the pack that is copied as it is, else a new one."""
+    whole: PackInfo | None
+    locations: tuple[Location, ...]
+    nbytes: int
+    """Of the chunks, about."""
+
+
+def plan_jobs(source: Catalog, wanted: Collection[bytes]) -> list[Job]:
+    """Say how to copy *wanted*; what is nowhere at the source is left out."""
+    homes: dict[str, list[Location]] = defaultdict(list)
+    for own in wanted:
+        home = next(source.locate(own), None)
+        if home is not None:
+            homes[home.pack_id].append(home)
+    jobs: list[Job] = []
+    scattered: list[Location] = []
+    for pack_id, locations in sorted(homes.items()):
+        info = source.packs[pack_id]
+        taken = sum(map(_taken, locations))
+        if not info.damage and info.nbytes >= WHOLE_BYTES and taken >= MOSTLY_WANTED * info.nbytes:
+            jobs.append(Job(pack_id, info, tuple(locations), info.nbytes))
+        else:
+            scattered += sorted(locations, key=lambda each: each.entry.offset)
+    return jobs + _gathered(scattered)
+
+
+def _gathered(scattered: Iterable[Location]) -> list[Job]:
+    jobs: list[Job] = []
+    held: list[Location] = []
+    nbytes = 0
+    for location in scattered:
+        held.append(location)
+        nbytes += _taken(location)
+        if nbytes >= pack.TARGET_BYTES or len(held) >= pack.MOST_ENTRIES:
+            jobs.append(Job(os.urandom(16).hex(), None, tuple(held), nbytes))
+            held, nbytes = [], 0
+    if held:
+        jobs.append(Job(os.urandom(16).hex(), None, tuple(held), nbytes))
+    return jobs
+
+
+def _taken(location: Location) -> int:
+    return chunk.HEADER_BYTES + location.entry.stored
+
+
+@dataclass(slots=True)
+class Target:
+    """Where copies go."""
+
+    disk: Disk
+    folder: MemberFolder
+    temporary: Callable[[], Path]
+    """Gives names that nobody else uses."""
+    floor: Floor | None = None
+    """What every pack has to ask; ``None``: nobody."""
+
+
+class Copier:
+    """Does the jobs of a plan, several at a time."""
+
+    def __init__(
+        self, source: Catalog, target: Target, *, stop: Flag, on_bytes: Callable[[int], None]
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._stop = stop
+        self._on_bytes = on_bytes
+        self._lock = threading.Lock()
+
+    def copy(self, jobs: Sequence[Job]) -> dict[str, tuple[bytes, int]]:
+        """Make the packs, and give footer and length of each.
+
+        Raises:
+            StoreError: One of the places failed. Packs that were made stay, and are found by the next copy.
+        """
+        most = min(PACKS_AT_ONCE, max(self._source.disk.most_at_once, self._target.disk.most_at_once))
+        made = at_once(self._do, jobs, most=most)
+        return {job.pack_id: found for job, found in zip(jobs, made, strict=True) if found is not None}
+
+    def _do(self, job: Job) -> tuple[bytes, int] | None:
+        if self._stop.is_set():
+            return None
+        if job.whole is not None:
+            raw = self._whole_pack(job.pack_id, job.whole)
+            if raw is not None:
+                self._write(job.pack_id, [raw])
+                return job.whole.footer, len(raw)
+            job = Job(os.urandom(16).hex(), None, job.locations, job.nbytes)  # part of it may be sound
+        entries, body = self._gather(job)
+        if not entries:
+            return None
+        end = pack.encode_end(job.pack_id, entries)
+        self._write(job.pack_id, [body + end])
+        return end[: -pack.TRAILER_BYTES], len(body) + len(end)
+
+    def _whole_pack(self, pack_id: str, info: PackInfo) -> memoryview | None:
+        """Read a pack; ``None`` if it is not as it was written."""
+        file = self._source.disk.open(self._source.folder.pack(pack_id))
+        try:
+            raw = memoryview(file.read_at(0, info.nbytes))
+        finally:
+            file.close()
+        end = pack.end_of(pack_id, info.footer)
+        ends = len(raw) == info.nbytes and raw[-len(end) :] == end
+        if not ends or raw[: pack.HEADER_BYTES] != pack.encode_start(pack_id):
+            return None
+        if any(sound_chunk(raw[entry.offset :], entry) is None for entry in info.entries()):
+            return None
+        return raw
+
+    def _gather(self, job: Job) -> tuple[list[pack.Entry], bytearray]:
+        entries: list[pack.Entry] = []
+        body = bytearray(pack.encode_start(job.pack_id))
+        for entry, stored in self._sound(job.locations):
+            header = chunk.ChunkHeader(
+                entry.id, entry.compression, entry.plain, entry.stored, xxh3_64_intdigest(stored)
+            )
+            entries.append(entry._replace(offset=len(body)))
+            body += chunk.encode_header(header)
+            body += stored
+        return entries, body
+
+    def _sound(self, locations: Sequence[Location]) -> Iterator[tuple[pack.Entry, memoryview]]:
+        given: set[bytes] = set()
+        for run in runs_of(locations):
+            for entry, stored in read_run(self._source.disk, run):
+                given.add(entry.id)
+                yield entry, stored
+        for location in locations:  # what was damaged there may be whole in another pack
+            if location.entry.id not in given:
+                yield from self._other_copy(location)
+
+    def _other_copy(self, first: Location) -> Iterator[tuple[pack.Entry, memoryview]]:
+        for other in self._source.locate(first.entry.id):
+            if other.pack_id != first.pack_id:
+                for found in read_run(self._source.disk, runs_of([other])[0]):
+                    yield found
+                    return
+
+    def _write(self, pack_id: str, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
+        target, nbytes = self._target, sum(map(len, pieces))
+        path = target.folder.pack(pack_id)
+        with self._lock:
+            if target.floor is not None:
+                target.floor.take(nbytes)
+            make_directories(target.disk, path.parent)
+            temporary = target.temporary()
+        try:
+            write_durably(target.disk, path, [memoryview(piece) for piece in pieces], temporary=temporary)
+        except AlreadyThereError:
+            pass  # an earlier copy that was cut off has put it: ids are random, so it is this one
+        self._on_bytes(nbytes)

@@ -12,6 +12,7 @@ Layers, top to bottom, each importing only what is below it (held by import-lint
 from __future__ import annotations
 
 from keepstate._api import (
+    finish,
     get,
     load,
     restore,
@@ -69,6 +70,7 @@ __all__ = [
     "StoreFullError",
     "UnavailableError",
     "UntrackableError",
+    "finish",
     "get",
     "load",
     "restore",

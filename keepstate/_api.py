@@ -47,8 +47,10 @@ def start(
 
     Args:
         project: Whose state, first part; else ``default``.
-        store: Folder that holds the state; else ``KEEPSTATE_STORE``, else what the host offers, else
-            ``~/.keepstate``.
+        store: Folder that holds the state, or an address such as ``s3://bucket/folder`` or
+            ``gdrive://folder``; else ``KEEPSTATE_STORE``, else what the host offers, else ``~/.keepstate``.
+            Where it is an address or a mounted folder, state is kept on this machine first and sent there by
+            a process of its own; ``status()`` says how far that is.
         member: Whose state, second part; else the account that the host names, else ``me``.
         notebook: Whose state, third part; else what the host calls it, else ``notebook``.
         track: Names to guard, bound already or later, or objects that are; ``"all"`` for every variable.
@@ -113,10 +115,15 @@ def _comparable(track: object) -> object:
 
 def _begin(given: dict[str, object], namespace: dict[str, object] | None) -> Session:
     _load()
+    from keepstate._base.clock import SYSTEM_CLOCK
     from keepstate._notebook import IPythonKernel
     from keepstate._repository import Repository
     from keepstate._session import trust
+    from keepstate._session.advice import first_run_help, has_internet, mounted_drive
+    from keepstate._session.credentials import gather_credentials
+    from keepstate._session.far_side import FarSide
     from keepstate._session.identity import identify, is_shared
+    from keepstate._session.near import near_folder
     from keepstate._session.session import Session
     from keepstate._session.surroundings import look_around
 
@@ -124,18 +131,30 @@ def _begin(given: dict[str, object], namespace: dict[str, object] | None) -> Ses
     around = look_around(kernel.namespace)
     options, host = around.options(given), around.host
     things = around.tracked(given)
+    store = options.store
+    is_far = not store.is_folder or is_shared(store.path)
     identity = identify(
         project=options.project,
         member=options.member,
         notebook=options.notebook,
         host=host,
-        shared=is_shared(options.store),
+        shared=is_far,
     )
     if around.names_store(given["store"]):
-        trust.must_be_the_users(options.store, around)
-    repository = Repository.open(options.store, create=True)
-    trust.remember(repository)
-    session = Session(kernel=kernel, host=host, identity=identity, options=options, repository=repository)
+        trust.must_be_the_users(store, around)
+    near = near_folder(store) if is_far else store.path
+    repository = Repository.open(near, create=True)
+    far = None
+    internet = has_internet(host)
+    if is_far:
+        gathered = gather_credentials(store, host=host, environ=os.environ, internet=internet)
+        for remark in gathered.remarks:
+            kernel.say(f"keepstate: {remark}")
+        far = FarSide(store, near, gathered.credentials, identity, options, kernel, SYSTEM_CLOCK)
+    trust.remember(store, repository)
+    session = Session(
+        kernel=kernel, host=host, identity=identity, options=options, repository=repository, far=far
+    )
     session.names.expect([thing for thing in things if isinstance(thing, str)])
     session.track(*(thing for thing in things if not isinstance(thing, str)))
     if isinstance(kernel, IPythonKernel):
@@ -144,7 +163,18 @@ def _begin(given: dict[str, object], namespace: dict[str, object] | None) -> Ses
     session.begin()
     atexit.register(session.stop, reason="exit")
     session.on_stop(lambda: atexit.unregister(session.stop))
-    kernel.say(f"keepstate guards {identity} in {options.store}")
+    kernel.say(f"keepstate guards {identity} in {store}")
+    advice = first_run_help(
+        host,
+        store=store,
+        shared=is_far and store.is_folder,
+        near=str(near),
+        drive=mounted_drive(),
+        given=around.names(given),
+        internet=internet,
+    )
+    if advice is not None:
+        kernel.say(advice)
     if around.settings.path is not None:
         kernel.say(f"keepstate: settings of {around.settings.path}")
     if session.restored is not None:
@@ -323,6 +353,26 @@ def status() -> Status:
         SessionError: No session is running.
     """
     return _running().status()
+
+
+def finish(*, release: bool = True) -> Status:
+    """Take a last snapshot, wait until everything is proven to be at the store, and end the session.
+
+    For the last cell of a notebook that works alone. On Colab the machine is given back then, which ends the
+    kernel and stops the count of its hours; only ever once the far side has acknowledged every byte.
+
+    Args:
+        release: Whether the machine may be given back, where the host has a call for that.
+
+    Returns:
+        How things stood at the end.
+
+    Raises:
+        StoreError: Not everything has reached the store yet; the session goes on, and so does the sending.
+        CaptureError: The last picture could not be taken.
+        SessionError: No session is running.
+    """
+    return _running().finish(release=release)
 
 
 def stop(*, snapshot: bool = True) -> None:

@@ -10,8 +10,8 @@ StoreOption = Annotated[
     str | None,
     typer.Option(
         "--store",
-        metavar="FOLDER",
-        help="Folder that holds the state; else KEEPSTATE_STORE, else ~/.keepstate.",
+        metavar="STORE",
+        help="Folder or address that holds the state; else KEEPSTATE_STORE, else ~/.keepstate.",
         show_default=False,
     ),
 ]

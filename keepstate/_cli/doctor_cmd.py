@@ -16,6 +16,7 @@ from keepstate._cli.arguments import (  # noqa: TC001 - typer reads them
 from keepstate._cli.columns import columns, facts
 from keepstate._cli.findings import Findings, HostFound, IdentityFound, LimitFound, find_out
 from keepstate._cli.scope import Scope
+from keepstate.backends import HEADINGS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,7 +30,7 @@ def doctor(
     member: MemberOption = None,
     notebook: NotebookOption = None,
 ) -> Answer:
-    """Say what is found here and why; exit code 0 unless the store cannot be used."""
+    """Say what is found here and why; try out a store that is named; exit code 0 unless it cannot be used."""
     found = find_out(Scope(store, project, member, notebook))
     return Answer(
         document=dataclasses.asdict(found),
@@ -53,6 +54,9 @@ def _text(found: Findings) -> list[str | Table]:
             ]
         )
     ]
+    if found.trial is not None:
+        rows = [list(row) for row in found.trial.rows]
+        blocks += ["", "The store was tried out:", columns(list(HEADINGS), rows)]
     if found.leases:
         rows = [[str(value) for value in dataclasses.astuple(lease)] for lease in found.leases]
         headings = [field.name for field in dataclasses.fields(found.leases[0])]

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keepstate._model.manifest import Manifest
+    from keepstate._model.snapshot import Durability
     from keepstate._repository import DamagedManifest
 
 
-def snapshot_document(manifest: Manifest) -> dict[str, object]:
+def snapshot_document(manifest: Manifest, durability: Durability = "local") -> dict[str, object]:
     """Give what ``log`` and ``show`` say of every snapshot."""
-    snapshot = snapshot_of(manifest)
+    snapshot = snapshot_of(manifest, durability=durability)
     return {
         "id": snapshot.id,
         "project": manifest.project,

@@ -1,6 +1,7 @@
 """What ``keepstate doctor`` finds: the surroundings of a session that would be started here, and why so.
 
-Only looks: it imports no library to learn its version, writes nothing, and lets no single finding end it.
+Imports no library to learn its version, writes nothing but to a store that is named, to try it out, and lets
+no single finding end it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from keepstate import __version__
 from keepstate._capture import choose, read_conditions
-from keepstate._cli.place import Place, look_at
+from keepstate._cli.place import Place, look_at_store
 from keepstate._session.identity import identify
 from keepstate._session.limits import settle_limits
 from keepstate._session.surroundings import look_around
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from keepstate._hosts import Idle, Lifetime
     from keepstate._model.snapshot import Consistency
     from keepstate._repository import Repository
+    from keepstate.backends import Trial
 
 _LIBRARIES = (
     "apscheduler", "blake3", "blosc2", "cloudpickle", "msgspec", "numpy", "psutil", "requests", "watchdog",
@@ -105,6 +107,8 @@ class Findings:
     host: HostFound
     identity: IdentityFound
     store: Place
+    trial: Trial | None
+    """What came of trying the store out, where it was named; ``None``: it was not tried."""
     leases: list[LeaseFound]
     capture: dict[Consistency, CaptureFound]
     versions: dict[str, str | None]
@@ -112,8 +116,8 @@ class Findings:
 
 
 def find_out(scope: Scope) -> Findings:
-    """Look around. Nothing is written."""
-    place, repository = look_at(scope.path)
+    """Look around. Nothing is written, but where a store is named, which is tried out."""
+    place, repository, trial = look_at_store(scope)
     return Findings(
         keepstate=__version__,
         python=platform.python_version(),
@@ -122,6 +126,7 @@ def find_out(scope: Scope) -> Findings:
         host=_host(),
         identity=_identity(scope, shared=place.shared),
         store=place,
+        trial=trial,
         leases=[] if repository is None else _leases(repository, scope.member),
         capture={"cell": _capture("cell"), "statement": _capture("statement")},
         versions={name: _version(name) for name in _LIBRARIES},

@@ -11,16 +11,16 @@ from keepstate._cli.arguments import MemberOption, NotebookOption, ProjectOption
 from keepstate._cli.columns import columns, listing
 from keepstate._cli.documents import damage_remarks, snapshot_document
 from keepstate._cli.scope import Scope
-from keepstate._repository import kept_with_reasons
+from keepstate._repository import kept_with_reasons, newest_first
 from keepstate._snapshot import snapshot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from rich.table import Table
 
     from keepstate._model.manifest import Manifest
-    from keepstate._model.snapshot import Snapshot
+    from keepstate._model.snapshot import Durability, Snapshot
 
 _WHOLE = ("snapshot", "taken (UTC)", "reason")
 
@@ -34,26 +34,35 @@ def log(
     """List the snapshots, newest first."""
     scope = Scope(store, project, member, notebook)
     repository = scope.open()
-    manifests = scope.manifests(repository)
+    at_store = scope.manifests(repository)
+    levels: dict[str, Durability] = dict.fromkeys((each.id for each in at_store), scope.level())
+    manifests = newest_first([*at_store, *(each for each in scope.waiting() if each.id not in levels)])
     # By all of the member's: one may stay for the sake of another notebook's that is not listed.
     kept_for = kept_with_reasons(repository.manifests(member=member), now=SYSTEM_CLOCK.utc_now())
     remarks = damage_remarks(scope.damaged(repository))
     return Answer(
         document=[
-            {**snapshot_document(manifest), "kept_for": list(kept_for.get(manifest.id, ()))}
+            {
+                **snapshot_document(manifest, levels.get(manifest.id, "local")),
+                "kept_for": list(kept_for.get(manifest.id, ())),
+            }
             for manifest in manifests
         ],
-        text=tuple(_sections(manifests, kept_for)) or (f"nothing is kept of {scope}",),
+        text=tuple(_sections(manifests, kept_for, levels)) or (f"nothing is kept of {scope}",),
         remarks=remarks,
     )
 
 
-def _sections(manifests: Iterable[Manifest], kept_for: Collection[str]) -> list[str | Table]:
+def _sections(
+    manifests: Iterable[Manifest], kept_for: Collection[str], levels: Mapping[str, Durability]
+) -> list[str | Table]:
     """One table for each notebook, so that its names need no columns; the one with the newest comes first."""
     notebooks: dict[tuple[str, str, str], list[Snapshot]] = {}
     for manifest in manifests:
         whose = (manifest.project, manifest.member, manifest.notebook)
-        notebooks.setdefault(whose, []).append(snapshot_of(manifest))
+        notebooks.setdefault(whose, []).append(
+            snapshot_of(manifest, durability=levels.get(manifest.id, "local"))
+        )
     blocks: list[str | Table] = []
     for (project, member, notebook), snapshots in notebooks.items():
         blocks += [""] if blocks else []
@@ -63,7 +72,7 @@ def _sections(manifests: Iterable[Manifest], kept_for: Collection[str]) -> list[
                 snapshot.id,
                 f"{snapshot.created_at:%Y-%m-%d %H:%M:%S}",
                 snapshot.reason,
-                _about(snapshot, kept_for),
+                _about(snapshot, kept_for, far=any(level != "local" for level in levels.values())),
             ]
             for snapshot in snapshots
         ]
@@ -71,14 +80,16 @@ def _sections(manifests: Iterable[Manifest], kept_for: Collection[str]) -> list[
     return blocks
 
 
-def _about(snapshot: Snapshot, kept_for: Collection[str]) -> str:
+def _about(snapshot: Snapshot, kept_for: Collection[str], *, far: bool) -> str:
     about = [f"{listing(snapshot.names, most=4)}, {table.size(snapshot.logical_bytes)}"]
+    if far:
+        about.append("on this machine only" if snapshot.durability == "local" else snapshot.durability)
     if snapshot.skipped:
         about.append(f"{len(snapshot.skipped)} not kept")
     if snapshot.consistency != "cell":
         about.append(f"taken inside a cell ({snapshot.consistency})")
     if snapshot.note:
         about.append(f"note: {snapshot.note}")
-    if snapshot.id not in kept_for:
+    if snapshot.id not in kept_for and not (far and snapshot.durability == "local"):
         about.append("goes at a prune")
     return "; ".join(about)

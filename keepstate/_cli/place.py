@@ -5,17 +5,26 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psutil
 
+from keepstate._base.clock import SYSTEM_CLOCK
+from keepstate._cli.answer import NoStoreError
+from keepstate._cli.scope import credentials_here
 from keepstate._repository import Repository
+from keepstate._repository.marker import FORMAT
 from keepstate._session.identity import is_shared
+from keepstate.backends import LocalBackend, open_backend, open_mounted, try_out
 from keepstate.errors import KeepstateError, NotAStoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from keepstate._cli.scope import Scope
+    from keepstate.backends import Address, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,46 @@ class Place:
     """Whether other machines may see it, so that ``start()`` must be told whose state it is."""
     trouble: str | None
     """Why the store cannot be used, in one sentence."""
+
+
+def look_at_store(scope: Scope) -> tuple[Place, Repository | None, Trial | None]:
+    """Find out about the store of a scope; where ``--store`` names it, it is tried out as well."""
+    address = scope.address
+    if address.is_folder:
+        place, repository = look_at(address.path)
+        if scope.store is None or place.trouble is not None or not place.exists:
+            return place, repository, None
+        backend = open_mounted(address.path) if place.shared else LocalBackend(address.path)
+        with closing(backend):
+            return place, repository, try_out(backend, clock=SYSTEM_CLOCK)
+    return _look_far(scope, address)
+
+
+def _look_far(scope: Scope, address: Address) -> tuple[Place, Repository | None, Trial | None]:
+    trouble: str | None = None
+    repository: Repository | None = None
+    trial: Trial | None = None
+    try:
+        if scope.store is not None:
+            with closing(open_backend(address, credentials_here(address))) as backend:
+                trial = try_out(backend, clock=SYSTEM_CLOCK)
+            trouble = next((step.why for step in trial.steps if not step.is_ok), None)
+        repository = scope.open()
+    except NoStoreError:
+        pass  # none is there yet: start() makes one
+    except KeepstateError as error:
+        trouble = trouble or str(error)
+    place = Place(
+        path=str(address),
+        exists=repository is not None,
+        format=None if repository is None else FORMAT,
+        writable=trouble is None,
+        free_bytes=None,
+        file_system=address.scheme,
+        shared=True,
+        trouble=trouble,
+    )
+    return place, repository, trial
 
 
 def look_at(path: Path) -> tuple[Place, Repository | None]:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from keepstate._base.word import Word
 from keepstate._cli.answer import NoStoreError
 from keepstate._repository import Repository
+from keepstate._repository.marker import NoStoreError as NoStoreHereError
+from keepstate._session.credentials import gather_credentials
+from keepstate._session.identity import is_shared
+from keepstate._session.near import known_near_folder
 from keepstate._session.options import read_store
 from keepstate._session.surroundings import look_around
 from keepstate._session.trust import must_be_the_users
-from keepstate.errors import AmbiguousError, InvalidInputError, NotAStoreError, NotFoundError, StoreError
+from keepstate._transfer.far import open_far
+from keepstate.errors import (
+    AmbiguousError,
+    InvalidInputError,
+    NotFoundError,
+    StoreError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from keepstate._model.manifest import Manifest
+    from keepstate._model.snapshot import Durability
     from keepstate._repository import DamagedManifest
+    from keepstate.backends import Address, Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +44,8 @@ class Scope:
     notebook: str | None = None
 
     @property
-    def path(self) -> Path:
-        """The folder of the store."""
+    def address(self) -> Address:
+        """Where the store is."""
         return read_store(self.store) if self.store is not None else look_around({}).store(None)
 
     def open(self) -> Repository:
@@ -48,19 +61,34 @@ class Scope:
         for option in ("project", "member", "notebook"):
             if getattr(self, option) == "":
                 raise InvalidInputError(f"--{option} is empty: give a name, or leave it out")
-        path = self.path
+        address = self.address
         if self.store is None:
             around = look_around({})
             if around.names_store(None):
-                must_be_the_users(path, around)
+                must_be_the_users(address, around)
         try:
-            return Repository.open(path, create=False)
-        except NotAStoreError:
-            raise
-        except StoreError as error:
-            if error.errno is not None:  # the file system failed
-                raise
-            raise NoStoreError(f"there is no store at {path}: name one with --store") from error
+            if address.is_folder:
+                return Repository.open(address.path, create=False)
+            return open_far(address, credentials_here(address), stop=Word()).repository(create=False)
+        except NoStoreHereError as error:
+            raise NoStoreError(f"there is no store at {address}: name one with --store") from error
+
+    def waiting(self) -> list[Manifest]:
+        """Snapshots in this scope that are on this machine, on their way to a far store."""
+        near = known_near_folder(self.address)
+        if near is None or self.address.is_folder:
+            return []
+        try:
+            return self.manifests(Repository.open(near, create=False))
+        except StoreError:
+            return []  # nothing was saved there yet
+
+    def level(self) -> Durability:
+        """Say how sure what is kept at the store is."""
+        address = self.address
+        if not address.is_folder:
+            return open_far(address, credentials_here(address), stop=Word()).level
+        return "queued" if is_shared(address.path) else "local"
 
     def manifests(self, repository: Repository) -> list[Manifest]:
         """Snapshots in this scope, newest first."""
@@ -93,7 +121,13 @@ class Scope:
             )
             if name is not None
         ]
-        return f"{', '.join(given)} in {self.path}" if given else str(self.path)
+        return f"{', '.join(given)} in {self.address}" if given else str(self.address)
+
+
+def credentials_here(address: Address) -> Credentials:
+    """Find the keys of a far store in the environment and the usual files, and in the host's secrets."""
+    gathered = gather_credentials(address, host=look_around({}).host, environ=os.environ)
+    return gathered.credentials
 
 
 def _nothing(what: str, wanted: str, known: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from keepstate._files.mounts import file_system, is_elsewhere
+from keepstate._base.mounts import file_system, is_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from keepstate._base.mounts import file_system, is_elsewhere
 from keepstate._base.word import Word
-from keepstate._files.mounts import file_system, is_elsewhere
 from keepstate._files.scan import Seen
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from keepstate._hosts.detect import FORCED, Host, detect_host
 from keepstate._hosts.jupyter_server import last_activity
 from keepstate._hosts.profile import Activity, Certainty, Idle, Lifetime, Profile, profile_named, profiles
+from keepstate._hosts.release import release_machine
 
 __all__ = [
     "FORCED",
@@ -16,4 +17,5 @@ __all__ = [
     "last_activity",
     "profile_named",
     "profiles",
+    "release_machine",
 ]

@@ -53,3 +53,7 @@ class Kernel(Protocol):
     def say(self, text: str) -> None:
         """Show *text* to the user; only ever in answer to a cell of theirs."""
         ...
+
+    def progress(self, text: str | None) -> None:
+        """Show *text* in place of the last such one, while a call of the user's waits; ``None``: no more."""
+        ...

@@ -139,6 +139,13 @@ class Status:
     """Sentences that the user should read, e.g. that a limit is a guess."""
     seconds_left: float | None = None
     """Until the deadline, when this was asked."""
+    store: str = ""
+    """Where the state must end up: a folder, or an address without credentials."""
+    transfer: str = ""
+    """How the sending to a far store stands: ``idle``, ``waiting``, ``sending``, ``unreachable``,
+    ``credentials``, ``full``, ``trouble``; empty where the store is a folder of this machine."""
+    newest: Mapping[Durability, datetime] = field(default_factory=dict)
+    """Durability → when the newest snapshot of that level was taken, aware, in UTC."""
 
     def _rows(self) -> list[list[str]]:
         last = self.last_snapshot
@@ -160,12 +167,20 @@ class Status:
                 else f"{last.id[:10]} of {last.created_at:%Y-%m-%d %H:%M:%S} UTC, {last.consistency}, "
                 f"{len(last.names)} names, {table.size(last.logical_bytes)}",
             ],
-            ["durability", self.durability or "nothing kept yet"],
+            ["store", self.store],
+            ["durability", self._durability()],
             ["not yet proven", table.size(self.pending_bytes)],
             ["cadence", f"a save every {table.duration(self.cadence_seconds)} inside a long cell"],
             ["trouble", self.error or "none"],
             *(["remark", remark] for remark in self.remarks),
         ]
+
+    def _durability(self) -> str:
+        if self.durability is None:
+            return "nothing kept yet"
+        ages = [f"{level} of {when:%H:%M:%S} UTC" for level, when in self.newest.items()]
+        sending = f"; {self.transfer}" if self.transfer else ""
+        return f"{self.durability} (newest: {', '.join(ages)}{sending})" if ages else self.durability
 
     def _countdown(self) -> str:
         if self.deadline is None or self.seconds_left is None:

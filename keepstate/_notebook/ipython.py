@@ -50,6 +50,7 @@ class IPythonKernel:
     def __init__(self, shell: Any) -> None:
         self._shell = shell
         self._listener: Listener | None = None
+        self._progress: Any = None
         self._threads = Threads()
         self._tasks_before = len(self._tasks())
         # One entry for each cell under way, by thread: with subshells, or a cell that runs another. No lock,
@@ -104,6 +105,19 @@ class IPythonKernel:
     def say(self, text: str) -> None:
         """To standard output, so that it stands below the cell that is being answered."""
         sys.stdout.write(text + "\n")
+
+    def progress(self, text: str | None) -> None:
+        """In one place below the cell, changed as it goes."""
+        display = sys.modules.get("IPython.display")
+        if display is None or threading.current_thread() is not threading.main_thread():
+            return
+        shown = display.Pretty(text or "keepstate: done")
+        if self._progress is None and text is not None:
+            self._progress = display.display(shown, display_id=True)
+        elif self._progress is not None:
+            self._progress.update(shown)
+        if text is None:
+            self._progress = None
 
     # -- events --------------------------------------------------------------------------------------
 

@@ -13,16 +13,21 @@ import msgspec
 
 from keepstate._base.disk import Disk, make_directories, write_durably
 from keepstate._repository.layout import MARKER
-from keepstate.errors import AlreadyThereError, FormatError, NotAStoreError
+from keepstate.errors import AlreadyThereError, FormatError, NotAStoreError, StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = 1
 _TEMPORARY = re.compile(r"keepstate\.json\.[0-9a-f]{16}\.tmp")
-_LEFT_BY_SYSTEMS = frozenset({".DS_Store", "desktop.ini", "Thumbs.db", "lost+found", "Icon\r", "transfer"})
-"""Names that an empty folder may have: file systems and desktops put them there, and the transfer to a far
-store keeps its own files in ``transfer``."""
+_LEFT_BY_SYSTEMS = frozenset({".DS_Store", "desktop.ini", "Thumbs.db", "lost+found", "Icon\r"})
+"""Names that an empty folder may have: file systems and desktops put them there."""
+_LEFT_BY_US = frozenset({"transfer", ".keepstate=temporary"})
+"""What the transfer to a far store, and a backend in a folder, keep beside a store."""
+
+
+class NoStoreError(StoreError):
+    """There could be a store, and is none."""
 
 
 class Marker(msgspec.Struct, frozen=True):
@@ -64,7 +69,7 @@ def read_marker(path: Path, disk: Disk) -> Marker | None:
 
 
 def _refuse_foreign(path: Path, disk: Disk) -> None:
-    names = {entry.name for entry in disk.entries(path)} - _LEFT_BY_SYSTEMS
+    names = {entry.name for entry in disk.entries(path)} - _LEFT_BY_SYSTEMS - _LEFT_BY_US
     if foreign := sorted(name for name in names if not _TEMPORARY.fullmatch(name)):
         raise NotAStoreError(
             f"{disk.shown(path)} holds {foreign[0]!r} and no store: name an empty folder, or a new one"

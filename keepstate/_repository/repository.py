@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._base.disk import SYSTEM_DISK, Disk, translating
+from keepstate._repository.copying import plan_jobs
 from keepstate._repository.floor import Room, room_of
 from keepstate._repository.footprint import manifests_bytes
 from keepstate._repository.history import newest_first
 from keepstate._repository.layout import MARKER, member_folder
 from keepstate._repository.lease import LIMIT_SECONDS, Held, Lease, drop_lease, leases, take_lease
 from keepstate._repository.manifests import DamagedManifest, ManifestFolder
-from keepstate._repository.marker import make_store, read_marker
+from keepstate._repository.marker import NoStoreError, make_store, read_marker
 from keepstate._repository.members import Members
 from keepstate._repository.needs import Needs
 from keepstate._repository.prune import Pruner
@@ -87,7 +88,7 @@ class Repository:
             marker = read_marker(path, disk)
             if marker is None:
                 if not create:
-                    raise StoreError(f"there is no store at {disk.shown(path)}")
+                    raise NoStoreError(f"there is no store at {disk.shown(path)}")
                 marker = make_store(path, disk)
             elif create and not disk.may_write(path):
                 raise StoreError(
@@ -341,6 +342,21 @@ class Repository:
             return replication.run(manifests)
         finally:
             target._members.learn(replication.target)
+
+    def missing_bytes(self, manifests: Sequence[Manifest], *, at: Repository | None) -> int:
+        """Estimate what :meth:`replicate_to` would write, by what is known of *at* without asking it.
+
+        Args:
+            manifests: Of one member, at least one.
+            at: Where they shall be; ``None``: nothing is known to be there.
+        """
+        source = self._members.refreshed(member_folder(self.path, manifests[-1].member))
+        needs = self._needs.setdefault(source.folder.root.name, Needs())
+        wanted = {own for chunks in needs.of(manifests, [source]).values() for own in chunks}
+        if at is not None:
+            known = at._members.known(member_folder(at.path, manifests[-1].member))
+            wanted = {own for own in wanted if not known.has(own)}
+        return sum(job.nbytes for job in plan_jobs(source, wanted))
 
     def holds_whole(self, manifest: Manifest, *, beside: Repository) -> bool:
         """Say whether all that a snapshot needs is here, by the packs that are listed.

@@ -89,6 +89,7 @@ class Agenda:
         self._rest_seconds = 0.0
         self._failures = 0
         self._needs_seconds = 0.0
+        self._sending_seconds = 0.0
         self._looked: dict[Kind, float] = {}
         self.limits = limits
 
@@ -117,6 +118,10 @@ class Agenda:
         self._rest_seconds = rest_after(cost)
         self._needs_seconds = cost.seconds
         self._failures = 0
+
+    def sending_takes(self, seconds: float) -> None:
+        """What is saved here needs so long to reach the place where it must end up."""
+        self._sending_seconds = seconds
 
     def save_failed(self) -> None:
         """Nothing was kept."""
@@ -192,8 +197,8 @@ class Agenda:
 
     @property
     def needs_seconds(self) -> float:
-        """How long making all safe will take, judged by the last save."""
-        return self._needs_seconds
+        """How long making all safe will take, by the last save and the speed of the way to the store."""
+        return self._needs_seconds + self._sending_seconds
 
     def _save_in(self, scene: Scene) -> float | None:
         if scene.saving:
@@ -220,7 +225,7 @@ class Agenda:
     def _leads(self, deadline: Deadline) -> list[float]:
         """Longest first; one more if a save takes longer than the last of them."""
         found = set(leads(deadline.limit_seconds))
-        needed = 1.5 * self._needs_seconds + MARGIN_SECONDS
+        needed = 1.5 * self.needs_seconds + MARGIN_SECONDS
         if min(found) < needed < deadline.limit_seconds:
             found.add(needed)
         return sorted(found, reverse=True)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
+from keepstate._base.mounts import is_mounted_elsewhere
 from keepstate.errors import IdentityError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from keepstate._hosts import Host
 
 PROJECT, NOTEBOOK, MEMBER = "default", "notebook", "me"
 """What is used on this machine's own disk when nobody says otherwise; the same on every machine."""
-
-_SHARED = ("fuse", "nfs", "cifs", "smb", "9p", "afs", "ceph", "glusterfs", "lustre", "davfs", "sshfs")
-"""Beginnings of the file system types that more than one machine may see (``/proc/mounts``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +61,9 @@ def identify(
 
 
 def is_shared(path: Path) -> bool:
-    """Tell whether *path* lies on a file system that other machines may see, by its mount alone."""
-    best, kind = "", ""
-    for mount in psutil.disk_partitions(all=True):
-        if len(mount.mountpoint) > len(best) and path.is_relative_to(mount.mountpoint):
-            best, kind = mount.mountpoint, mount.fstype
-    return kind.startswith(_SHARED)
+    """Tell whether *path* lies on a file system that other machines may see, by its mount alone.
+
+    The table of mounts is read; the path itself is touched only if that says nothing, because a drive that
+    hangs holds up whoever touches it.
+    """
+    return is_mounted_elsewhere(path) or is_mounted_elsewhere(Path(os.path.realpath(path)))

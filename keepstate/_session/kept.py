@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport, Snapshot
+from keepstate._repository import newest_first
 from keepstate._session.recovery import explain, put_random_states_back
 from keepstate._snapshot import Loader, best_of, find, restore_names, snapshot_of, version_remarks
 from keepstate.errors import InvalidInputError, NotFoundError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from keepstate._model.kernel import Kernel
     from keepstate._model.manifest import Manifest
     from keepstate._repository import Repository
+    from keepstate._session.far_side import FarSide
     from keepstate._session.folders import Folders
     from keepstate._session.identity import Identity
     from keepstate._session.recovery import Recovery
@@ -35,16 +37,39 @@ class Kept:
     recovery: Recovery
     folders: Folders
     clock: Clock
+    far: FarSide | None = None
 
-    def manifests(self) -> list[Manifest]:
-        """All of this notebook, newest first."""
+    def here(self) -> list[Manifest]:
+        """All of this notebook in the repository of this machine, newest first."""
         return self.repository.manifests(
             project=self.identity.project, member=self.identity.member, notebook=self.identity.notebook
         )
 
+    def manifests(self) -> list[Manifest]:
+        """All of this notebook, here or at the far store, newest first."""
+        if self.far is None:
+            return self.here()
+        there = {manifest.id: manifest for manifest in self.far.manifests()}
+        return newest_first({**there, **{manifest.id: manifest for manifest in self.here()}}.values())
+
+    def bring(self, manifest: Manifest) -> None:
+        """Have a snapshot in the repository of this machine, from where it is decoded.
+
+        Raises:
+            StoreError: The far store fails.
+            NotFoundError: It is not there any more.
+        """
+        if self.far is not None and manifest.id not in {each.id for each in self.here()}:
+            self.far.bring(manifest)
+            self.repository.refresh()
+
     def snapshots(self) -> list[Snapshot]:
         """List what is kept of this notebook; see :func:`keepstate.snapshots`."""
-        return [snapshot_of(manifest) for manifest in self.manifests()]
+        levels = {} if self.far is None else self.far.levels()
+        return [
+            snapshot_of(manifest, durability=levels.get(manifest.id, "local"))
+            for manifest in self.manifests()
+        ]
 
     def restore(self, names: Sequence[str], *, at: object, overwrite: bool) -> RestoreReport:
         """Bind kept values; see :func:`keepstate.restore`."""
@@ -52,6 +77,7 @@ class Kept:
         newest = self.manifests()
         chosen = find(newest, at)
         _must_have(chosen, names)
+        self.bring(chosen)
         asked = list(names) or list(chosen.names)
         wanted = [name for name in asked if not is_folder_name(name)]
         namespace = self.kernel.namespace
@@ -84,6 +110,7 @@ class Kept:
             )
         chosen = find(self.manifests(), at)
         _must_have(chosen, [name])
+        self.bring(chosen)
         return Loader(self.repository, chosen, self.kernel.namespace, bind=False).value(name)
 
     def get(self, name: str, make: Callable[[], object], *, tracked: bool) -> object:
@@ -100,6 +127,7 @@ class Kept:
         newest = self.manifests()
         chosen = best_of(newest)
         if chosen is not None and name in chosen.names:
+            self.bring(chosen)
             loader = Loader(self.repository, chosen, self.kernel.namespace)
             outcome = restore_names(loader, [name])
             if name in outcome.restored:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from keepstate._model.kernel import Kernel
     from keepstate._session.agenda import Deadline, Kind
     from keepstate._session.budget import Cost
+    from keepstate._session.far_side import FarSide
     from keepstate._session.guard import Guard
     from keepstate._session.limits import Limits
     from keepstate._session.notify import Notifier
@@ -60,6 +61,7 @@ class Lookout:
         tracked: Gives the names that are bound and guarded.
         owed: Tells whether a cell has ended since the newest kept picture.
         files_changed: Tells whether something in a watched folder has changed since then.
+        far: What sends snapshots to a far store; ``None``: the store is on this machine.
         trouble: Told what went wrong in the background.
         notifier: Sends messages; ``None``: nobody wants any.
         clock: Tells the time.
@@ -76,6 +78,7 @@ class Lookout:
         tracked: Callable[[], tuple[str, ...]],
         owed: Callable[[], bool],
         files_changed: Callable[[], bool],
+        far: FarSide | None,
         trouble: Callable[[BaseException], None],
         notifier: Notifier | None,
         clock: Clock,
@@ -86,6 +89,7 @@ class Lookout:
         self._tracked = tracked
         self._owed = owed
         self._files_changed = files_changed
+        self._far = far
         self._notifier = notifier
         self._clock = clock
         self._guard: Guard | None = None
@@ -184,6 +188,8 @@ class Lookout:
 
     def _plan(self) -> Mapping[str, float]:
         scene = self.scene()
+        if self._far is not None:
+            self.agenda.sending_takes(self._far.needs_seconds())
         alarms: dict[str, float] = dict(self.agenda.alarms(scene).items()) if self.guards_something() else {}
         if scene.running or scene.background:
             # Also while there is nothing to lose: names may be bound and tracked inside the cell that runs.
@@ -230,8 +236,11 @@ class Lookout:
             return
         if scene.may_differ or self._failed:
             guard.request(kind)
+        sent = self._far is None or not self._far.report().pending_ids
+        if self._far is not None:
+            self._far.hurry()
         # Threads of a library's that idle are no reason to alarm anybody, but reason enough to save.
-        safe = not (scene.running or scene.owed or scene.files or self._failed)
+        safe = sent and not (scene.running or scene.owed or scene.files or self._failed)
         if deadline.first or not safe:
             self._tell_of(deadline, safe=safe)
 

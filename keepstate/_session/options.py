@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from keepstate._base.mounts import is_mounted_elsewhere
 from keepstate._base.sizes import read_size
 from keepstate._session.notify_target import Target, read_notify
+from keepstate.backends import read_address
 from keepstate.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from keepstate.backends import Address
 
 RestoreMode = Literal["auto", "eager", "lazy", "off"]
 CaptureMode = Literal["auto", "fork", "stage"]
@@ -47,7 +51,7 @@ class Options:
     """How a session guards. Two calls of ``start()`` mean the same if these are equal."""
 
     project: str | None
-    store: Path
+    store: Address
     member: str | None
     notebook: str | None
     restore: RestoreMode
@@ -100,7 +104,7 @@ def read_options(arguments: Mapping[str, Any], *, offers: Sequence[str] = ()) ->
     )
 
 
-def read_store(store: object, offers: Sequence[str] = ()) -> Path:
+def read_store(store: object, offers: Sequence[str] = ()) -> Address:
     """Find the store: as given, else ``KEEPSTATE_STORE``, else what the host offers, else ``~/.keepstate``.
 
     Args:
@@ -108,19 +112,23 @@ def read_store(store: object, offers: Sequence[str] = ()) -> Path:
         offers: Folders, best first; one counts if its parent is there and can be written.
 
     Raises:
-        InvalidInputError: It is not the path of a folder on this machine.
+        InvalidInputError: It is neither the path of a folder nor an address that this version knows.
     """
     given = store if store is not None else os.environ.get("KEEPSTATE_STORE") or _offered(offers)
     text = os.fspath(given) if isinstance(given, (str, os.PathLike)) else ""
     if not text:
-        raise InvalidInputError(f"store={given!r}: give the path of a folder")
-    if "://" in text and not text.startswith("file://"):
-        raise InvalidInputError(f"store={text!r}: this version keeps state in a folder; give its path")
-    return Path(text.removeprefix("file://")).expanduser().absolute()
+        raise InvalidInputError(f"store={given!r}: give the path of a folder, or an address")
+    return read_address(text)
 
 
 def _offered(offers: Sequence[str]) -> str:
-    return next((offer for offer in offers if os.access(Path(offer).parent, os.W_OK)), "~/.keepstate")
+    return next(filter(_is_offer, offers), "~/.keepstate")
+
+
+def _is_offer(offer: str) -> bool:
+    """Say whether a folder can hold a store; a mounted one is not touched, because it may hang."""
+    path = Path(offer).expanduser()
+    return is_mounted_elsewhere(path) or os.access(path.parent, os.W_OK)
 
 
 def _name(what: str, name: object) -> str | None:

@@ -14,6 +14,7 @@ import msgspec
 
 from keepstate._capture import ChildStuck, NeedsCopy, choose, random_states, read_conditions
 from keepstate._model.snapshot import Where
+from keepstate._session import space
 from keepstate._session.budget import Cost, Faults
 from keepstate._session.guard import RETAKES, TakeAgain
 from keepstate._snapshot import Occasion, Save, Saved, snapshot_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from keepstate._model.manifest import Manifest
     from keepstate._model.snapshot import Consistency, Snapshot
     from keepstate._repository import Repository
+    from keepstate._session.far_side import FarSide
     from keepstate._session.folders import Folders
     from keepstate._session.guard import Request
     from keepstate._session.identity import Identity
@@ -84,6 +86,8 @@ class Saving:
     observer: Observer
     pruning: Pruning
     clock: Clock
+    far: FarSide | None = None
+    """What sends snapshots to a far store; ``None``: the store is on this machine."""
     last: Manifest | None = None
     """The state to which an unchanged one is equal."""
     cells: list[Cell] = field(default_factory=list)
@@ -204,6 +208,8 @@ class Saving:
         self.repository.refresh()
         self.last, self._known = saved.commit.manifest, saved.commit.known
         self._sequence = self.last.sequence
+        if self.far is not None:
+            self.far.hurry() if self.last.reason in space.URGENT else self.far.saved()
         self.pruning.after_save(self.last.reason)
         self.error = self.pruning.trouble
         return snapshot_of(self.last)

@@ -60,3 +60,9 @@ class ScriptKernel:
     def say(self, text: str) -> None:
         """To standard output."""
         sys.stdout.write(text + "\n")
+
+    def progress(self, text: str | None) -> None:
+        """To a terminal, on one line; a file is spared."""
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K" + (text or ""))
+            sys.stderr.flush()

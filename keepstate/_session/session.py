@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from keepstate._base import table
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import SafePoints, place_of_caller
+from keepstate._hosts import release_machine
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
+from keepstate._repository import newest_first
 from keepstate._session.folders import Folders
 from keepstate._session.guard import Guard
 from keepstate._session.kept import Kept
@@ -21,25 +25,30 @@ from keepstate._session.options import read_limits
 from keepstate._session.pruning import Pruning
 from keepstate._session.recovery import Recovery
 from keepstate._session.saving import Saving, new_id, new_lineage
-from keepstate._snapshot import snapshot_of
+from keepstate._snapshot import best_of, snapshot_of
 from keepstate._tracking import Selection, check_name
-from keepstate.errors import CaptureError, KeepstateError, NotFoundError, SessionError
+from keepstate.errors import CaptureError, KeepstateError, NotFoundError, SessionError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from keepstate._hosts import Host
     from keepstate._model.kernel import Cell, Kernel
     from keepstate._model.manifest import Manifest
-    from keepstate._model.snapshot import Consistency, Reason
+    from keepstate._model.snapshot import Consistency, Durability, Reason
     from keepstate._repository import Repository
+    from keepstate._session.far_side import FarSide
     from keepstate._session.guard import Request
     from keepstate._session.identity import Identity
     from keepstate._session.options import Options
+    from keepstate._transfer import Report
 
 EXIT_SECONDS = 600.0
 """How long the end of the interpreter waits for the last save: a store that hangs must not keep a script for
 ever. A forked child goes on by itself."""
+FINISH_SECONDS = 1800.0
+"""How long ``finish()`` waits: 15 GB at 8 MB/s. It shows what is left, and Ctrl-C ends the wait."""
 DEAD_WRITER_SECONDS = 10.0
 """How long ``start()`` waits for the child of a dead kernel that is about to commit."""
 
@@ -62,6 +71,7 @@ class Session:
         identity: Identity,
         options: Options,
         repository: Repository,
+        far: FarSide | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.identity = identity
@@ -70,12 +80,13 @@ class Session:
         self._kernel = kernel
         self._host = host
         self._repository = repository
+        self._far = far
         self._clock = clock
         selection = Selection()
         self._recovery = Recovery(repository, kernel.namespace)
         self._folders = Folders(repository, lambda: self._lookout.poke(), clock=clock)
         self.names = Names(kernel, selection, self._recovery, self._folders)
-        self._kept = Kept(repository, identity, kernel, selection, self._recovery, self._folders, clock)
+        self._kept = Kept(repository, identity, kernel, selection, self._recovery, self._folders, clock, far)
         self._main_thread = threading.main_thread().ident
         limits = settle_limits(host.profile, options.limits)
         self._notifier = None if options.notify is None else Notifier(options.notify, clock=clock)
@@ -88,11 +99,13 @@ class Session:
             tracked=self.names.bound,
             owed=lambda: self._saving.owed,
             files_changed=lambda: self._folders.changed,
+            far=far,
             trouble=self.trouble,
             notifier=self._notifier,
             clock=clock,
         )
-        newest = self._wait_for_dead_writer()
+        self._wait_for_dead_writer()
+        newest = self._newest()
         lineage = new_lineage()
         self._saving = Saving(
             identity=identity,
@@ -108,6 +121,7 @@ class Session:
             observer=self._lookout,
             pruning=Pruning(repository, identity, options, lineage, clock),
             clock=clock,
+            far=far,
         )
         self._guard = Guard(
             self._saving,
@@ -123,8 +137,8 @@ class Session:
         if options.restore != "off":
             self._restore_at_start(newest)
 
-    def _wait_for_dead_writer(self) -> list[Manifest]:
-        """Read the history, once no child of a dead kernel is about to add to it."""
+    def _wait_for_dead_writer(self) -> None:
+        """Wait until no child of a dead kernel is about to add to the history."""
         until = self._clock.monotonic() + DEAD_WRITER_SECONDS
         never = threading.Event()
         while self._repository.saving(
@@ -133,7 +147,38 @@ class Session:
             if self._clock.monotonic() >= until:
                 break
             self._clock.wait(never, 0.05)
-        return self._kept.manifests()
+
+    def _newest(self) -> list[Manifest]:
+        """Read the history, here and at the far store; have what will be restored here.
+
+        Where the far store does not give it, what it holds counts as written beside this session, which goes
+        on from what is here, so that neither hides the other.
+        """
+        if self._far is None:
+            return self._kept.manifests()
+        self._far.look()
+        if self._far.trouble is not None:
+            self._kernel.say(
+                f"keepstate: the store cannot be reached, so nothing of it was restored: {self._far.trouble}"
+            )
+            self._kernel.say(
+                "keepstate: what happens from now on is kept on this machine, and sent once the store can be "
+                "reached; keepstate.restore() brings back what is there."
+            )
+            return self._kept.here()
+        newest = self._kept.manifests()
+        chosen = best_of(newest)
+        if chosen is None or self.options.restore == "off":
+            return newest
+        try:
+            self._kept.bring(chosen)
+        except KeepstateError as error:
+            self._kernel.say(
+                f"keepstate: snapshot {chosen.id[:10]} could not be brought from the store: {error}. "
+                "keepstate.restore() tries again."
+            )
+            return self._kept.here()
+        return newest
 
     def _restore_at_start(self, newest: list[Manifest]) -> None:
         report = self._recovery.restore(newest, self._folders, clock=self._clock)
@@ -147,6 +192,8 @@ class Session:
     def begin(self) -> None:
         """Start to guard; called once everything else stands."""
         self._guard.start()
+        if self._far is not None:
+            self._far.begin()
         self._lookout.start(self._guard)
         self._folders.start()
 
@@ -206,7 +253,12 @@ class Session:
         request = self._take_explicitly(note, wait=wait)
         if not wait:
             return self._pending(request)
-        return _result(request, self._saving.skipped)
+        return self._with_level(_result(request, self._saving.skipped))
+
+    def _with_level(self, snapshot: Snapshot) -> Snapshot:
+        if self._far is None:
+            return snapshot
+        return replace(snapshot, durability=self._far.levels().get(snapshot.id, "local"))
 
     def _take_explicitly(self, note: str, *, wait: bool) -> Request:
         """Take the picture where the call stands, if that is a place for it; with *wait*, see it through."""
@@ -265,7 +317,8 @@ class Session:
 
     def status(self) -> Status:
         """Say how things stand; see :func:`keepstate.status`."""
-        last = snapshot_of(self._saving.last) if self._saving.last is not None else None
+        last = None if self._saving.last is None else self._with_level(snapshot_of(self._saving.last))
+        report = None if self._far is None else self._far.report()
         agenda = self._lookout.agenda
         deadline = self._lookout.deadline()
         return Status(
@@ -276,13 +329,61 @@ class Session:
             tracked=self.names.guarded(),
             last_snapshot=last,
             durability=None if last is None else last.durability,
-            pending_bytes=0,  # the store is this machine's own folder: what is committed is where it must be
-            error=self._saving.error or (None if self._notifier is None else self._notifier.trouble),
+            # Without a far store what is committed is where it must be.
+            pending_bytes=0 if report is None else _pending_bytes(report, last),
+            error=self._saving.error
+            or (None if self._far is None or report is None else report.error or self._far.trouble)
+            or (None if self._notifier is None else self._notifier.trouble),
             state="guarding" if self.active else "stopped",
             cadence_seconds=agenda.cadence_seconds,
-            remarks=self._lookout.remarks(),
+            remarks=(*self._lookout.remarks(), *self._far_remarks()),
+            store=str(self.options.store),
+            transfer="" if report is None else report.state,
+            newest=self._newest_by_level(),
             seconds_left=None if deadline is None else (deadline - self._clock.utc_now()).total_seconds(),
         )
+
+    def _newest_by_level(self) -> dict[Durability, datetime]:
+        """Say of when the newest snapshot of each level is."""
+        try:
+            snapshots = self._kept.snapshots()
+        except StoreError:
+            return {}
+        found: dict[Durability, datetime] = {}
+        for each in snapshots:
+            found.setdefault(each.durability, each.created_at)
+        return found
+
+    def _far_remarks(self) -> list[str]:
+        """Say what the far store holds that this session does not know of."""
+        if self._far is None:
+            return []
+        known = {self._saving.lineage, *self._saving.parents}
+        beside = [each for each in self._far.manifests() if each.lineage not in known]
+        if not beside:
+            return []
+        newest = newest_first(beside)[0]
+        own = newest.id[:10]
+        said = f"Another session of this notebook has written to the store: {own} of {newest.created_at[:19]}"
+        return [f"{said} UTC; keepstate.restore(at={own!r}) brings it here."]
+
+    def finish(self, *, release: bool = True, seconds: float = FINISH_SECONDS) -> Status:
+        """Take a last snapshot, have it proven, end; see :func:`keepstate.finish`."""
+        self._must_be_active()
+        if self.names.bound():
+            self.snapshot()
+        if self._far is not None and not self._far.flush(deadline_seconds=seconds):
+            report = self._far.report()
+            raise StoreError(
+                f"not everything has reached {self.options.store} yet"
+                f" ({table.size(report.pending_bytes)} are left): {report.error or 'it takes longer'}; "
+                "the session goes on, and so does the sending. keepstate.status() says how far it is"
+            )
+        self.stop(snapshot=False)
+        status = self.status()
+        if release and status.durability == "verified":
+            release_machine(self._host)
+        return status
 
     def stop(self, *, snapshot: bool = True, reason: Reason = "manual") -> None:
         """End the guard, after one last snapshot; see :func:`keepstate.stop`."""
@@ -307,6 +408,9 @@ class Session:
             self._stopped = True
             self._folders.stop()
             self._guard.close(wait=not hurried)
+            if self._far is not None:
+                self._far.hurry()
+                self._far.close()
             self._say_that_it_ended(reason)
             for callback in self._at_stop:
                 callback()
@@ -383,6 +487,12 @@ def _last_sequences(manifests: list[Manifest]) -> dict[str, int]:
     for manifest in manifests:
         last[manifest.lineage] = max(manifest.sequence, last.get(manifest.lineage, 0))
     return last
+
+
+def _pending_bytes(report: Report, last: Snapshot | None) -> int:
+    """Add what was saved since the report was written."""
+    known = last is None or last.id in report.levels or last.id in report.pending_ids
+    return report.pending_bytes + (0 if known or last is None else last.written_bytes)
 
 
 def _result(request: Request, skipped: Mapping[str, str]) -> Snapshot:

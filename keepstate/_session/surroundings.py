@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from keepstate._base.mounts import is_mounted_elsewhere
 from keepstate._hosts import Host, detect_host
 from keepstate._session.options import Options, read_options, read_store
 from keepstate._session.settings import Settings, read_settings
@@ -15,6 +16,8 @@ from keepstate.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from keepstate.backends import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,22 @@ class Surroundings:
         Raises:
             InvalidInputError: One of them is out of its range.
         """
-        return read_options(self.settings.completing(given), offers=self.host.profile.offers)
+        return read_options(self.settings.completing(given), offers=self._offers(given))
+
+    def names(self, given: Mapping[str, object]) -> dict[str, str | None]:
+        """Give project, member and notebook, as far as the call, the settings or the host name them."""
+        said = self.settings.completing(given)
+        known = {"project": None, "member": self.host.member, "notebook": self.host.notebook}
+        return {what: cast("str | None", said.get(what)) or name for what, name in known.items()}
+
+    def _offers(self, given: Mapping[str, object]) -> list[str]:
+        """Give the host's folders; a mounted one only where it need not be guessed whose state it is."""
+        known = all(self.names(given).values())
+        return [
+            offer
+            for offer in self.host.profile.offers
+            if known or not is_mounted_elsewhere(Path(offer).expanduser())
+        ]
 
     def tracked(self, given: Mapping[str, object]) -> list[object]:
         """Give what shall be tracked: names, and objects that a variable holds.
@@ -50,13 +68,13 @@ class Surroundings:
         said = self.settings.completing({"store": given})["store"]
         return given is None and said is not None
 
-    def store(self, given: str | None) -> Path:
+    def store(self, given: str | None) -> Address:
         """Find the store that ``start(store=given)`` would use here.
 
         Raises:
-            InvalidInputError: It is not the path of a folder on this machine.
+            InvalidInputError: It is no path of a folder, and no address.
         """
-        return read_store(self.settings.completing({"store": given})["store"], self.host.profile.offers)
+        return read_store(self.settings.completing({"store": given})["store"], self._offers({}))
 
 
 def look_around(namespace: Mapping[str, object]) -> Surroundings:

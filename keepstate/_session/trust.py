@@ -17,31 +17,45 @@ from keepstate.errors import InvalidInputError, StoreError
 
 if TYPE_CHECKING:
     from keepstate._session.surroundings import Surroundings
+    from keepstate.backends import Address
 
 
-def must_be_the_users(path: Path, around: Surroundings) -> None:
+def must_be_the_users(store: Address, around: Surroundings) -> None:
     """Refuse a store that may have come with the settings file that names it.
 
     Raises:
-        InvalidInputError: It lies beside the file, holds something, and was never used here.
+        InvalidInputError: It is an address, or lies beside the file and holds something, and was never used
+            here.
     """
     file = around.settings.path
-    if file is None or not path.resolve().is_relative_to(file.parent.resolve()):
+    if file is None:
         return
-    try:
-        own = _line(Repository.open(path, create=False))
-    except StoreError:
-        return  # there is none yet, or none that could be restored from
+    if store.is_folder:
+        if not store.path.resolve().is_relative_to(file.parent.resolve()):
+            return
+        try:
+            own = _line(store, Repository.open(store.path, create=False))
+        except StoreError:
+            return  # there is none yet, or none that could be restored from
+        came = "which lies beside it and was not made here"
+    else:
+        own = _line(store, None)
+        came = "which was never used here"
     if own not in _known():
         raise InvalidInputError(
-            f"{file} names the store {path}, which lies beside it and was not made here: restoring runs code "
-            f"from a store. If you trust it, name it once yourself: keepstate.start(store={str(path)!r})"
+            f"{file} names the store {store}, {came}: restoring runs code from a store. If you trust it, "
+            f"name it once yourself: keepstate.start(store={str(store)!r})"
         )
 
 
-def remember(repository: Repository) -> None:
-    """Note that the user uses this store. Where the note cannot be written, it is asked for again."""
-    own = _line(repository)
+def remember(store: Address, repository: Repository) -> None:
+    """Note that the user uses this store. Where the note cannot be written, it is asked for again.
+
+    Args:
+        store: As it is named.
+        repository: In that folder, or the one of this machine that is filled first.
+    """
+    own = _line(store, repository)
     if own in _known():
         return
     with suppress(OSError):
@@ -50,8 +64,10 @@ def remember(repository: Repository) -> None:
             file.write(own + "\n")
 
 
-def _line(repository: Repository) -> str:
-    return f"{repository.store_id} {str(repository.path.resolve())!r}"
+def _line(store: Address, repository: Repository | None) -> str:
+    if not store.is_folder or repository is None:
+        return f"far {str(store)!r}"
+    return f"{repository.store_id} {str(store.path.resolve())!r}"
 
 
 def _known() -> set[str]:

@@ -64,7 +64,7 @@ class Address:
         if self.is_folder:
             return self.folder
         place = "/".join(filter(None, (quote(self.container, safe=""), quote(self.folder, safe="/+@"))))
-        return f"{self.scheme}://{place}" + (f"?{urlencode(self.options)}" if self.options else "")
+        return f"{self.scheme}://{place}" + (f"?{urlencode(self.options, safe=':/')}" if self.options else "")
 
 
 def read_address(text: str | os.PathLike[str]) -> Address:

@@ -38,7 +38,7 @@ def test_foreign_folder(keepstate, tmp_path):
 
 def test_url(keepstate):
     """A store that this version cannot reach is wrong usage."""
-    assert keepstate("log", "--store", "s3://bucket/x").code == 2
+    assert keepstate("log", "--store", "ftp://host/x").code == 2
 
 
 def test_newer_format(keepstate, store, tmp_path):

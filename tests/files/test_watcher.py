@@ -173,7 +173,7 @@ def test_mounts_are_looked_at(outputs, monkeypatch, kind, tmp_path):
     table = tmp_path / "mounts"
     lines = f"1 0 0:1 / / rw - ext4 x rw\n2 1 0:2 / {outputs} rw,relatime shared:1 - {kind} far rw\n"
     table.write_text(lines)
-    monkeypatch.setattr("keepstate._files.mounts._TABLE", str(table))
+    monkeypatch.setattr("keepstate._base.mounts._TABLE", str(table))
     with pytest.raises(NoEventsError, match=kind):
         Events(Folder.of(outputs), lambda: None)
 

@@ -356,7 +356,7 @@ def session(disk, clock=SYSTEM_CLOCK, **given):
     kernel = ScriptKernel(globals())
     around = look_around(kernel.namespace)
     options = around.options({"store": str(STORE), **given})
-    repository = Repository.open(options.store, create=True, disk=disk, clock=clock)
+    repository = Repository.open(options.store.path, create=True, disk=disk, clock=clock)
     found = Session(
         kernel=kernel,
         host=around.host,

@@ -37,7 +37,7 @@ GOOD = {
         ({"capture": "magic"}, "capture='magic'"),
         ({"budget": "5G"}, "budget='5G' is no size"),
         ({"budget": 0}, "budget=0"),
-        ({"store": "s3://bucket"}, "s3://bucket"),
+        ({"store": "ftp://bucket"}, "s3://bucket"),
         ({"store": ""}, None),
         ({"store": 5}, "store=5"),
         ({"project": " "}, "project=' '"),
@@ -53,9 +53,9 @@ def test_a_bad_argument_is_named(change, told, monkeypatch):
 def test_the_store_comes_from_the_environment_and_then_from_home(monkeypatch):
     """The argument is first, KEEPSTATE_STORE second, the home folder last."""
     monkeypatch.setenv("KEEPSTATE_STORE", "/somewhere")
-    assert read_options({**GOOD, "store": None}).store == Path("/somewhere")
+    assert read_options({**GOOD, "store": None}).store.path == Path("/somewhere")
     monkeypatch.delenv("KEEPSTATE_STORE")
-    assert read_options({**GOOD, "store": None}).store == Path.home() / ".keepstate"
+    assert read_options({**GOOD, "store": None}).store.path == Path.home() / ".keepstate"
 
 
 def test_a_safe_point_is_waited_for_half_the_interval_and_at_most_thirty_seconds():

@@ -55,6 +55,11 @@ def is_elsewhere(kind: str) -> bool:
     return kind in ELSEWHERE or kind == "fuse" or kind.startswith("fuse.")
 
 
+def is_mounted_elsewhere(path: os.PathLike[str]) -> bool:
+    """Say whether *path* is, by the table of mounts alone, where another machine may write."""
+    return is_elsewhere(file_system(os.fspath(path)))
+
+
 def _plain(text: str) -> str:
     """Undo the octal escapes of the table."""
     return os.fsdecode(

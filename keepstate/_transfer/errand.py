@@ -1,0 +1,200 @@
+"""Ask the far side something now: what is there, and bring a snapshot here.
+
+A process does it, so that neither a wedged mount nor a library's threads are ever in the user's kernel, and
+so that Ctrl-C ends it at once. It lives only while a call waits for it, as when ``start()`` looks for what
+was kept, and works through the same repository as everybody else, beside whom it may run.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from keepstate._base.clock import SYSTEM_CLOCK
+from keepstate.errors import CredentialsError, IntegrityError, NotFoundError, StoreError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from keepstate._base.clock import Clock
+    from keepstate._transfer.mirror import Notebook
+    from keepstate.backends import Credentials
+
+LOOK_SECONDS = 45.0
+"""To find out what is there, at most: retries of a look end after 15 s, and it makes several requests."""
+SILENCE_SECONDS = 180.0
+"""Without any progress while bytes are fetched; longer than the retries of one request go on."""
+SLICE_SECONDS = 0.1
+"""Between two looks at the clock, so that an interrupt is seen."""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What the process is told first, through its standard input."""
+
+    near: str
+    address: str
+    credentials: dict[str, str]
+    notebook: tuple[str, str, str]
+    search: tuple[str, ...] = ()
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """One request: a look at what is there, or with an id the snapshot itself."""
+
+    fetch: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the process: how far it is, or that it is done, or why not."""
+
+    done: bool = False
+    bytes: int = 0
+    all: int = 0
+    error: str = ""
+    kind: str = ""
+    lost: str = ""
+
+
+_KINDS: dict[str, type[StoreError]] = {
+    "unavailable": UnavailableError,
+    "credentials": CredentialsError,
+}
+
+
+class Errand:
+    """One process that asks. Made by :func:`errand`."""
+
+    def __init__(self, process: subprocess.Popen[bytes], *, place: str, clock: Clock) -> None:
+        self._process = process
+        self._place = place
+        self._clock = clock
+        self._read = b""
+
+    def look(self) -> None:
+        """Have the mirror of the notebook brought up to date.
+
+        Raises:
+            UnavailableError: The far side does not answer.
+            CredentialsError: It wants other credentials.
+            StoreError: It fails, or holds something else.
+        """
+        self._ask(Ask(), LOOK_SECONDS, lambda _done, _total: None)
+
+    def fetch(self, snapshot_id: str, on_progress: Callable[[int, int], None]) -> str:
+        """Bring a snapshot here, with all that it needs.
+
+        Args:
+            snapshot_id: Of one that a look has found.
+            on_progress: Called with the bytes that are behind and that there are, on this thread.
+
+        Returns:
+            What of it is damaged or gone there, in a sentence; empty if nothing is.
+
+        Raises:
+            NotFoundError: It is not there any more.
+            StoreError: As :meth:`look`.
+        """
+        return self._ask(Ask(fetch=snapshot_id), SILENCE_SECONDS, on_progress).lost
+
+    def _ask(self, ask: Ask, patience_seconds: float, on_progress: Callable[[int, int], None]) -> Answer:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(msgspec.json.encode(ask) + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise self._broken() from error
+        while True:
+            answer = self._next(patience_seconds)
+            if answer.error:
+                if answer.kind == "not-found":
+                    raise NotFoundError(answer.error)
+                if answer.kind == "integrity":
+                    raise IntegrityError(answer.error)
+                raise _KINDS.get(answer.kind, StoreError)(answer.error)
+            on_progress(answer.bytes, answer.all)
+            if answer.done:
+                return answer
+
+    def _next(self, patience_seconds: float) -> Answer:
+        stdout = self._process.stdout
+        assert stdout is not None
+        until = self._clock.monotonic() + patience_seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(stdout, selectors.EVENT_READ)
+            while b"\n" not in self._read:
+                if self._clock.monotonic() >= until:
+                    raise UnavailableError(
+                        f"{self._place} has not answered for {patience_seconds:g} seconds: try again later"
+                    )
+                if selector.select(SLICE_SECONDS):
+                    piece = os.read(stdout.fileno(), 1 << 16)
+                    if not piece:
+                        raise self._broken()
+                    self._read += piece
+        line, _, self._read = self._read.partition(b"\n")
+        return msgspec.json.decode(line, type=Answer)
+
+    def _broken(self) -> StoreError:
+        return StoreError(
+            f"the process that asks {self._place} has ended (exit code {self._process.poll()}): try again"
+        )
+
+
+@contextmanager
+def errand(
+    near: Path,
+    *,
+    address: str,
+    credentials: Credentials,
+    notebook: Notebook,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Iterator[Errand]:
+    """Start a process that asks, and end it afterwards.
+
+    Args:
+        near: The repository of this machine, to which snapshots are brought.
+        address: Of the far side.
+        credentials: For it; they go to the process through a pipe.
+        notebook: Whose snapshots are of interest.
+        clock: The time.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "keepstate._transfer.errand_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+    )
+    try:
+        order = Order(
+            near=str(near),
+            address=address,
+            credentials=credentials.reveal_all(),
+            notebook=notebook,
+            search=tuple(entry for entry in sys.path if entry),
+        )
+        asking = Errand(process, place=address, clock=clock)
+        assert process.stdin is not None
+        try:
+            process.stdin.write(msgspec.json.encode(order) + b"\n")
+            process.stdin.flush()
+        except OSError as error:
+            raise asking._broken() from error
+        yield asking
+    finally:
+        for pipe in (process.stdin, process.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except OSError:
+                pass  # it has ended already
+        process.kill()
+        process.wait()

@@ -1,0 +1,121 @@
+"""The far side: a repository over a backend that tries again, keeps to the place's rates, and counts."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from keepstate._base.clock import SYSTEM_CLOCK
+from keepstate._base.retry import Backoff
+from keepstate._repository import Repository
+from keepstate._repository.far_disk import TOP, FarDisk
+from keepstate.backends import Retrying, Throttled, open_backend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from keepstate._base.clock import Clock, Flag
+    from keepstate._model.snapshot import Durability
+    from keepstate.backends import Address, Backend, Credentials, Item, Properties
+
+Result = TypeVar("Result")
+
+PATIENT = Backoff(first_seconds=1.0, longest_seconds=32.0, total_seconds=120.0)
+"""Two minutes outlast a network that is gone for one; who waits longer begins again from what is there."""
+HURRIED = Backoff(first_seconds=0.5, longest_seconds=5.0, total_seconds=15.0)
+"""Where a user waits for ``start()``."""
+
+
+class Counting:
+    """The same place; every call is counted."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._guard = threading.Lock()
+        self.requests = 0
+        """Calls so far, those that failed among them."""
+
+    @property
+    def properties(self) -> Properties:
+        """Those of the place."""
+        return self._backend.properties
+
+    @property
+    def place(self) -> str:
+        """Where it is."""
+        return self._backend.place
+
+    def _one(self) -> Backend:
+        with self._guard:
+            self.requests += 1
+        return self._backend
+
+    def put(self, name: str, data: bytes | bytearray | memoryview, *, replace: bool = False) -> None:
+        """See :class:`~keepstate.backends.Backend`."""
+        self._one().put(name, data, replace=replace)
+
+    def get(self, name: str, *, start: int = 0, length: int | None = None) -> memoryview:
+        """See :class:`~keepstate.backends.Backend`."""
+        return self._one().get(name, start=start, length=length)
+
+    def stat(self, name: str) -> Item:
+        """See :class:`~keepstate.backends.Backend`."""
+        return self._one().stat(name)
+
+    def list(self, prefix: str = "") -> Iterator[Item]:
+        """See :class:`~keepstate.backends.Backend`."""
+        return self._one().list(prefix)
+
+    def delete(self, name: str) -> None:
+        """See :class:`~keepstate.backends.Backend`."""
+        self._one().delete(name)
+
+    def close(self) -> None:
+        """See :class:`~keepstate.backends.Backend`."""
+        self._backend.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Far:
+    """One far side, ready to be used."""
+
+    backend: Counting
+    level: Durability
+    """What a snapshot is that is there: ``verified`` where the place acknowledges bytes, else ``queued``."""
+    _open: Callable[[bool], Repository]
+
+    def repository(self, *, create: bool) -> Repository:
+        """Open the store there.
+
+        Raises:
+            StoreError: There is none and none shall be made; or the place fails.
+        """
+        return self._open(create)
+
+
+def open_far(
+    address: Address,
+    credentials: Credentials,
+    *,
+    stop: Flag,
+    backoff: Backoff = PATIENT,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Far:
+    """Get ready to speak with a place; nothing is asked of it yet.
+
+    Raises:
+        CredentialsError: It wants credentials that are not there.
+    """
+    counting = Counting(open_backend(address, credentials, clock=clock))
+    patient = Retrying(Throttled(counting, clock=clock, stop=stop), clock=clock, stop=stop, backoff=backoff)
+    return Far(
+        backend=counting,
+        level=level_of(counting.properties),
+        _open=lambda create: Repository.open(TOP, create=create, disk=FarDisk(patient), clock=clock),
+    )
+
+
+def level_of(properties: Properties) -> Durability:
+    """Say what a snapshot is that a place has taken."""
+    return "verified" if properties.proof == "checksum" else "queued"

@@ -1,0 +1,79 @@
+"""Manifests of the far side as they were seen last, in files of this machine.
+
+A session reads them instead of asking the network. Each is checked when it is read, so a torn file is one
+that is not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blake3 import blake3
+
+from keepstate._repository.manifests import decode_manifest, encode_manifest
+from keepstate._transfer.folder import replace
+from keepstate.errors import FormatError, IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from keepstate._model.manifest import Manifest
+
+Notebook = tuple[str, str, str]
+"""Project, member and notebook."""
+
+
+def whose(manifest: Manifest) -> Notebook:
+    """Say which notebook a snapshot is of."""
+    return manifest.project, manifest.member, manifest.notebook
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """The files below one folder."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, near: Path) -> Mirror:
+        """Give the mirror of the far side of a repository."""
+        return cls(near / "transfer" / "far")
+
+    def read(self, notebook: Notebook) -> list[Manifest]:
+        """Give what was seen of one notebook, in no particular order."""
+        found = []
+        for path in self._files(notebook):
+            try:
+                manifest = decode_manifest(path.read_bytes())
+            except (OSError, IntegrityError, FormatError):
+                continue  # being replaced, or torn: it is seen again at the next look
+            if whose(manifest) == notebook:
+                found.append(manifest)
+        return found
+
+    def write(self, notebook: Notebook, manifests: Iterable[Manifest]) -> None:
+        """Remember what is there now, and forget what is gone.
+
+        Raises:
+            OSError: The disk of this machine fails.
+        """
+        there = {self._path(manifest): manifest for manifest in manifests}
+        before = set(self._files(notebook))
+        for path, manifest in there.items():
+            if path not in before:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                replace(path, encode_manifest(manifest))
+        for path in before - there.keys():
+            path.unlink(missing_ok=True)
+
+    def _files(self, notebook: Notebook) -> list[Path]:
+        return list((self.folder / _name(*notebook)).glob("*.manifest"))
+
+    def _path(self, manifest: Manifest) -> Path:
+        return self.folder / _name(*whose(manifest)) / f"{_name(manifest.lineage, manifest.id)}.manifest"
+
+
+def _name(*said: str) -> str:
+    return blake3("\0".join(said).encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,0 +1,212 @@
+"""The work of the transfer: copy what counts from here to the far side, and know what is there.
+
+Runs in the process of the transfer. What it knows of the far side is read from the far side, never remembered
+from a process before it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from keepstate._base.clock import SYSTEM_CLOCK
+from keepstate._base.word import Word
+from keepstate._repository import ConflictError, Repository
+from keepstate._transfer.choosing import wanted
+from keepstate._transfer.far import open_far
+from keepstate._transfer.mirror import Mirror, whose
+from keepstate._transfer.report import Pending, Progress, Round
+from keepstate.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from keepstate._base.clock import Clock, Flag
+    from keepstate._model.manifest import Manifest
+    from keepstate._model.snapshot import Durability
+    from keepstate._transfer.far import Far
+    from keepstate.backends import Address, Credentials
+
+ATTEMPTS = 3
+"""Of one round, where a prune of somebody else's came between."""
+LATE_GRACE_SECONDS = 7200.0
+"""Where listings are late a condemned pack stays for at least so long: longer than any lease of a writer."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session wants of the far side."""
+
+    notebooks: list[tuple[str, str, str]] = []
+    """Project, member and notebook of those whose manifests are mirrored, also if nothing of them is here."""
+    keep_last: int | None = None
+    budget_bytes: int | None = None
+
+
+class Replicator:
+    """The :class:`~keepstate._transfer.work.Work` of one repository.
+
+    Args:
+        near: The repository of this machine.
+        far: The far side.
+        mirror: Where to note what is there.
+        settings: What the session wants.
+        clock: The time.
+    """
+
+    def __init__(
+        self,
+        near: Repository,
+        far: Far,
+        *,
+        mirror: Mirror,
+        settings: Settings,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._near = near
+        self._far = far
+        self._mirror = mirror
+        self._settings = settings
+        self._clock = clock
+        self._there: Repository | None = None
+        self._seen: dict[str, Manifest] = {}
+        self._whole: dict[str, Durability] = {}
+
+    @property
+    def _far_repository(self) -> Repository:
+        if self._there is None:
+            self._there = self._far.repository(create=True)
+        return self._there
+
+    def pending(self) -> Pending:
+        """Say what the far side lacks and should have, as the repository here is now."""
+        wanted = self._wanted()
+        return Pending(
+            ids=tuple(manifest.id for manifest in wanted),
+            nbytes=sum(self._near.missing_bytes(group, at=self._there) for group in _by_member(wanted)),
+        )
+
+    def _wanted(self) -> list[Manifest]:
+        near = self._near.manifests()
+        last: dict[str, int] = {}
+        for manifest in self._seen.values():
+            last[manifest.lineage] = max(manifest.sequence, last.get(manifest.lineage, 0))
+        return wanted(near, last, self._seen.keys())
+
+    def run(self, *, urgent: bool, stop: Flag, on_progress: Callable[[Progress], None]) -> Round:
+        """Copy everything that should be there."""
+        del urgent  # all of it is wanted in any case
+        began, before = self._clock.monotonic(), self._far.backend.requests
+        repository = self._far_repository
+        self._look(repository)
+        nbytes = 0
+        ids: list[str] = []
+        for group in _by_member(self._wanted()):
+            copied = self._copy(repository, group, stop, on_progress)
+            nbytes += copied[1]
+            ids += copied[0]
+        self._look(repository)
+        self._prove(repository)
+        return Round(
+            ids=tuple(ids),
+            sent_bytes=nbytes,
+            requests=self._far.backend.requests - before,
+            seconds=self._clock.monotonic() - began,
+        )
+
+    def _copy(
+        self,
+        repository: Repository,
+        manifests: Sequence[Manifest],
+        stop: Flag,
+        on_progress: Callable[[Progress], None],
+    ) -> tuple[list[str], int]:
+        before = self._far.backend.requests
+
+        def progress(done: int, total: int) -> None:
+            on_progress(Progress(done, total, self._far.backend.requests - before))
+
+        for attempt in range(ATTEMPTS):
+            try:
+                copied = self._near.replicate_to(repository, manifests, stop=stop, on_progress=progress)
+            except ConflictError:
+                if attempt + 1 == ATTEMPTS:
+                    raise
+                continue
+            if copied.lost:
+                self._look(repository)
+                raise IntegrityError("; ".join(copied.lost.values()))
+            return copied.ids, copied.nbytes
+        raise AssertionError("the last attempt returns or raises")
+
+    def _look(self, repository: Repository) -> None:
+        """Learn which snapshots are there, of everyone who writes from here."""
+        seen: dict[str, Manifest] = {}
+        for member in self._members():
+            for manifest in repository.manifests(member=member):
+                seen[manifest.id] = manifest
+        self._seen = seen
+        notebooks = {whose(manifest) for manifest in self._near.manifests()}
+        for notebook in {*notebooks, *self._settings.notebooks}:
+            self._mirror.write(notebook, [each for each in seen.values() if whose(each) == notebook])
+
+    def _members(self) -> set[str]:
+        return {*self._near.members(), *(member for _, member, _ in self._settings.notebooks)}
+
+    def _prove(self, repository: Repository) -> None:
+        """Say of what is there how sure that is; one that is here too is gone through chunk by chunk."""
+        here = {manifest.id for manifest in self._near.manifests()}
+        whole: dict[str, Durability] = {}
+        for own, manifest in self._seen.items():
+            known = self._whole.get(own)
+            if known is None and own in here and not repository.holds_whole(manifest, beside=self._near):
+                continue
+            whole[own] = self._far.level
+        self._whole = whole
+
+    def levels(self) -> Mapping[str, Durability]:
+        """Say which snapshots are at the far side, and how sure that is; asks nobody."""
+        return self._whole
+
+    def upkeep(self) -> None:
+        """Remove at the far side what retention no longer keeps."""
+        repository = self._far_repository
+        late = self._far.backend.properties.listing_delay_seconds
+        for member in self._near.members():
+            try:
+                repository.prune(
+                    member=member,
+                    keep_last=self._settings.keep_last,
+                    budget_bytes=self._settings.budget_bytes,
+                    running={manifest.lineage for manifest in self._near.manifests(member=member)},
+                    grace_seconds=LATE_GRACE_SECONDS + late if late else 0.0,
+                )
+            except ConflictError:
+                continue  # somebody else is at it
+        self._look(repository)
+        self._prove(repository)
+
+
+def _by_member(manifests: Iterable[Manifest]) -> list[list[Manifest]]:
+    groups: dict[str, list[Manifest]] = {}
+    for manifest in manifests:
+        groups.setdefault(manifest.member, []).append(manifest)
+    return list(groups.values())
+
+
+def make_work(
+    *, near: Path, address: Address, credentials: Credentials, settings: Mapping[str, object]
+) -> Replicator:
+    """Make the work for the repository at *near*; see ``launch.WORK``.
+
+    Raises:
+        StoreError: The repository here cannot be read.
+        CredentialsError: The far side wants some that are not there.
+    """
+    return Replicator(
+        Repository.open(near, create=False),
+        open_far(address, credentials, stop=Word()),
+        mirror=Mirror.of(near),
+        settings=msgspec.convert(dict(settings), Settings),
+    )

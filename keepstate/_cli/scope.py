@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from keepstate.backends import Address, Credentials
 
 
+CACHED_BYTES = 64 << 20
+"""Of packs at a far store: a command reads chunk by chunk, and two packs hold most of what lies together."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scope:
     """The options ``--store``, ``--project``, ``--member`` and ``--notebook``; ``None``: not restricted."""
@@ -69,7 +73,8 @@ class Scope:
         try:
             if address.is_folder:
                 return Repository.open(address.path, create=False)
-            return open_far(address, credentials_here(address), stop=Word()).repository(create=False)
+            far = open_far(address, credentials_here(address), stop=Word(), cached_bytes=CACHED_BYTES)
+            return far.repository(create=False)
         except NoStoreHereError as error:
             raise NoStoreError(f"there is no store at {address}: name one with --store") from error
 

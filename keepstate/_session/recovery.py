@@ -213,10 +213,23 @@ def explain(
     }
 
 
+def _first_with(name: str, manifests: Sequence[Manifest], *, besides: Entry | None) -> Manifest | None:
+    """Find the first in which *name* has another value."""
+    known = None if besides is None else besides.group
+    return next((m for m in manifests if name in m.names and m.names[name].group != known), None)
+
+
 def _offer(repository: Repository, newest: Sequence[Manifest], chosen: Manifest, name: str) -> str:
     older = newest[[m.id for m in newest].index(chosen.id) + 1 :]
-    good = older_generation(repository, older, name, chosen.names.get(name))
+    here = {m.id for m in repository.manifests(member=chosen.member)}
+    good = older_generation(repository, [m for m in older if m.id in here], name, chosen.names.get(name))
     if good is None:
+        far = _first_with(name, [m for m in older if m.id not in here], besides=chosen.names.get(name))
+        if far is not None:
+            return (
+                f"; an older one of {far.created_at[:19]} is at the store: "
+                f"keepstate.restore({name!r}, at={far.id[:10]!r}) tries that"
+            )
         return "" if name not in chosen.names else "; no older generation of it is whole"
     return (
         f"; an older one of {good.created_at[:19]} is whole: keepstate.restore({name!r}, at={good.id[:10]!r})"

@@ -159,7 +159,8 @@ class Session:
         self._far.look()
         if self._far.trouble is not None:
             self._kernel.say(
-                f"keepstate: the store cannot be reached, so nothing of it was restored: {self._far.trouble}"
+                f"keepstate: the store cannot be reached, so only what is on this machine can be restored: "
+                f"{self._far.trouble}"
             )
             self._kernel.say(
                 "keepstate: what happens from now on is kept on this machine, and sent once the store can be "

@@ -105,6 +105,7 @@ class Agent:
         """Wishes for which an attempt was begun."""
         self._answered: frozenset[str] = frozenset()
         self._refused: frozenset[str] = frozenset()
+        self._is_ending = False
         self._orphaned_at: float | None = None
         self._tidy_after = self._clock.monotonic() + options.first_upkeep_seconds
         self._untidy: str | None = None
@@ -211,6 +212,7 @@ class Agent:
 
     def _finish(self, worker: Worker) -> None:
         """Let the request in hand end, and take in what came of it."""
+        self._is_ending = True
         worker.stop()
         if worker.task is not None and self._clock.wait(worker.done, self._options.finish_seconds):
             outcome = worker.take()
@@ -329,16 +331,12 @@ class Agent:
     def _standstill(self, outcome: Outcome) -> StoreError | None:
         """A round without an error that has moved nothing would be repeated at each look."""
         moved = any(done.ids or done.sent_bytes for done in outcome.rounds)
-        if (
-            moved
-            or not outcome.rounds
-            or self._stop.is_set()
-            or not (outcome.pending and outcome.pending.ids)
-        ):
+        missing = 0 if outcome.pending is None else len(outcome.pending.ids)
+        if moved or not outcome.rounds or not missing or self._is_ending:
             return None
         return StoreError(
-            f"{len(outcome.pending.ids)} snapshots did not get to {self._mine.address}, and nothing says why: "
-            "look at the log of the transfer"
+            f"{self._mine.address} has not taken {missing} snapshots, and nothing says why: "
+            f"look at {self._folder.log}"
         )
 
     def _count(self, pending: Pending, task: Task, now: float) -> None:

@@ -10,7 +10,7 @@ from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._base.retry import Backoff
 from keepstate._repository import Repository
 from keepstate._repository.far_disk import TOP, FarDisk
-from keepstate.backends import Retrying, Throttled, open_backend
+from keepstate.backends import Caching, Retrying, Throttled, open_backend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,9 +100,18 @@ def open_far(
     *,
     stop: Flag,
     backoff: Backoff = PATIENT,
+    cached_bytes: int = 0,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Far:
     """Get ready to speak with a place; nothing is asked of it yet.
+
+    Args:
+        address: Of the place.
+        credentials: What it wants to see.
+        stop: Ends all waits.
+        backoff: How patient to be with one call.
+        cached_bytes: Memory for bytes of packs that may be read again; 0 for those who read each once.
+        clock: The time.
 
     Raises:
         CredentialsError: It wants credentials that are not there.

@@ -263,6 +263,7 @@ class Helpers:
         self._lock = threading.Lock()
         self._turns = _Turns(MOST_AT_WORK)
         self._transfers = _Turns(MOST_TRANSFERS)
+        self._starting = 0
         self._idle: list[Helper] = []
         self._at_work: list[Helper] = []
         self._killed: list[Helper] = []
@@ -323,20 +324,29 @@ class Helpers:
                     self._at_work.append(helper)
                     return helper
                 helper.kill()
-        helper = Helper(self._root, program=self._program, limits=self._limits, clock=self._clock)
+            self._starting += 1
+        try:
+            helper = Helper(self._root, program=self._program, limits=self._limits, clock=self._clock)
+        finally:
+            with self._lock:
+                self._starting -= 1
         with self._lock:
-            self._at_work.append(helper)
-        return helper
+            if not self._closed:
+                self._at_work.append(helper)
+                return helper
+            helper.kill()
+            _leave_alone([helper])
+            raise self._is_closed()
 
     def _refuse(self) -> None:
         """Refuse a call that would most likely leave one more helper stuck."""
         if self._closed:
-            raise StoreError(f"the backend for {self._root} has been closed")
+            raise self._is_closed()
         self._reap()
         stuck = len(self._killed)
-        at_work_or_idle = len(self._at_work) + len(self._idle)
+        at_work = len(self._at_work) + self._starting
         seconds = self._asked_again_at - self._clock.monotonic()
-        if stuck + at_work_or_idle >= MOST_PROCESSES and not self._idle:
+        if stuck + at_work >= MOST_PROCESSES and not self._idle:
             seconds = max(seconds, PAUSE_SECONDS)
         elif stuck < MOST_STUCK or seconds <= 0:
             return
@@ -345,6 +355,9 @@ class Helpers:
             f"mount it anew ({ON_COLAB})",
             retry_after_seconds=seconds,
         )
+
+    def _is_closed(self) -> StoreError:
+        return StoreError(f"the backend for {self._root} has been closed")
 
     def _give_back(self, helper: Helper) -> None:
         with self._lock:

@@ -45,6 +45,7 @@ class FuseFolder:
         folder = Path(folder)
         self.path, self.behind = folder / "mount", folder / "behind"
         self._rules, self._log = folder / "fuse-rules.json", folder / "fuse-calls"
+        self._stuck = folder / "fuse-stuck"
         self.path.mkdir()
         self.behind.mkdir()
         self._log.touch()
@@ -56,6 +57,11 @@ class FuseFolder:
         beside = self._rules.with_suffix(".new")
         beside.write_text(json.dumps({"hang": list(hang), "errno": errno or {}}))
         beside.rename(self._rules)
+        self._stuck.unlink(missing_ok=True)
+
+    def is_stuck(self):
+        """Whether a request was left unanswered since this was set."""
+        return self._stuck.exists()
 
     def calls(self):
         """Give every request so far, as the id of the process that made it and its kind."""
@@ -66,7 +72,7 @@ class FuseFolder:
         """Mount it, again if it was taken away; where that is allowed."""
         if not os.access("/dev/fuse", os.R_OK | os.W_OK) or os.geteuid():
             raise CannotMountError("mounting a file system needs root")
-        arguments = [str(each) for each in (self.path, self.behind, self._rules, self._log)]
+        arguments = [str(each) for each in (self.path, self.behind, self._rules, self._log, self._stuck)]
         self._daemon = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
@@ -98,9 +104,10 @@ def fuse_folder(folder):
 
 
 class _Daemon:
-    def __init__(self, behind, rules, log):
+    def __init__(self, behind, rules, log, stuck):
         self._rules = rules
         self._log = log
+        self._stuck = stuck
         self._open_nodes = {1: os.open(behind, os.O_PATH)}
         self._known = {}
         self._numbers = itertools.count(2)
@@ -112,6 +119,8 @@ class _Daemon:
             rules = json.load(file)
         with open(self._log, "a", encoding="utf-8") as file:
             file.write(f"{pid} {name}\n")
+        if name in rules["hang"]:
+            Path(self._stuck).touch()
         if name in _UNANSWERED or name in rules["hang"]:
             return
         failed, body = 0, b""
@@ -226,13 +235,14 @@ class _Daemon:
         return listed
 
 
-def main(path, behind, rules, log):
+def main(path, behind, rules, log, stuck):
     """Be what is behind the mount, until standard input is closed."""
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
     if _C.mount(b"drive", os.fsencode(path), b"fuse.drive", 0, options):
         return
-    daemon = _Daemon(behind, rules, log)
+    daemon = _Daemon(behind, rules, log, stuck)
+    daemon.answer(device, os.read(device, _MOST_WRITE + 4096))
     os.write(1, b"mounted\n")
     while True:
         readable, _, _ = select.select([device, 0], [], [])

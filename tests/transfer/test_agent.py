@@ -421,7 +421,7 @@ def test_rounds_that_move_nothing_are_no_success(bench):
     bench.commit("a1")
     transfer = bench.session(options=replaced(longest_backoff_seconds=LATER, first_backoff_seconds=LATER))
     report = wait_for_state(transfer, "trouble")
-    assert "1 snapshots did not get to" in report.error
+    assert "has not taken 1 snapshots" in report.error
     assert report.last_success is None
     threading.Event().wait(0.5)  # 25 looks
     assert bench.count("run") == 1

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import http.server
 import json
+import random
 import re
 import secrets
 import threading
@@ -143,6 +144,9 @@ class DriveServer:
         self.corrupts = 0
         self.no_checksum_for = 0
         self.latency_seconds = 0.0
+        self.fail_share = 0.0
+        """Of all requests, so many fail, before or after what they do."""
+        self.random = random.Random(1)
         self.creates_per_second = None
         self.punished = 0
         self.freed = threading.Event()
@@ -200,6 +204,12 @@ class DriveServer:
         status = status or REFUSALS.get(reason, (500, ""))[0]
         with self.lock:
             self.faults.append(Fault(kind, times, status, reason, headers, drop, after, text))
+
+    def weather(self, kind):
+        """Give some fault."""
+        reason = self.random.choice(["backendError", "userRateLimitExceeded", "internalError"])
+        drop, after = self.random.random() < 0.5, self.random.random() < 0.5
+        return Fault(kind, 0, REFUSALS[reason][0], reason, drop=drop, after=after)
 
     def expire_tokens(self):
         with self.lock:
@@ -590,6 +600,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 fault = next((one for one in drive.faults if one.kind == kind and one.times > 0), None)
                 if fault is not None:
                     fault.times -= 1
+                elif drive.random.random() < drive.fail_share:
+                    fault = drive.weather(kind)
             if fault is not None and not fault.after:
                 self.fault(fault)
             if not url.path.startswith(("/token", "/computeMetadata")) and url.path != "/":

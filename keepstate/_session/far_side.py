@@ -179,7 +179,12 @@ class FarSide:
     def hurry(self) -> None:
         """Have everything sent now, and wait for nothing."""
         if self._transfer is not None:
-            self._transfer.flush(deadline_seconds=0.0)
+            self._transfer.hurry()
+
+    def look_after(self) -> None:
+        """See that the process which sends is alive; to be called now and then."""
+        if self._transfer is not None:
+            self._transfer.poke()
 
     def report(self) -> Report:
         """Say how the sending stands."""

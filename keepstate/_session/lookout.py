@@ -189,6 +189,7 @@ class Lookout:
     def _plan(self) -> Mapping[str, float]:
         scene = self.scene()
         if self._far is not None:
+            self._far.look_after()
             self.agenda.sending_takes(self._far.needs_seconds())
         alarms: dict[str, float] = dict(self.agenda.alarms(scene).items()) if self.guards_something() else {}
         if scene.running or scene.background:

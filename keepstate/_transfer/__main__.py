@@ -23,6 +23,7 @@ from keepstate.backends import Credentials, read_address
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from keepstate._base.clock import Flag
     from keepstate._transfer.work import Work
 
 NICENESS = 10
@@ -94,14 +95,15 @@ def _standard_input() -> bytes:
     return said
 
 
-def _maker(near: Path, commission: Commission, credentials: Credentials) -> Callable[[], Work]:
-    def make() -> Work:
+def _maker(near: Path, commission: Commission, credentials: Credentials) -> Callable[[Flag], Work]:
+    def make(stop: Flag) -> Work:
         module, _, name = commission.work.partition(":")
         made: Work = getattr(importlib.import_module(module), name)(
             near=near,
             address=read_address(commission.address),
             credentials=credentials,
             settings=commission.settings,
+            stop=stop,
         )
         return made
 

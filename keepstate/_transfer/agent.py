@@ -69,7 +69,7 @@ class Agent:
 
     def __init__(
         self,
-        make: Callable[[], Work],
+        make: Callable[[Flag], Work],
         *,
         near: Path,
         folder: Folder,

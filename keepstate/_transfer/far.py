@@ -117,7 +117,11 @@ def open_far(
         CredentialsError: It wants credentials that are not there.
     """
     counting = Counting(open_backend(address, credentials, clock=clock))
-    patient = Retrying(Throttled(counting, clock=clock, stop=stop), clock=clock, stop=stop, backoff=backoff)
+    patient: Backend = Retrying(
+        Throttled(counting, clock=clock, stop=stop), clock=clock, stop=stop, backoff=backoff
+    )
+    if cached_bytes:
+        patient = Caching(patient, most_bytes=cached_bytes, written_once=lambda name: name.endswith(".pack"))
     return Far(
         backend=counting,
         level=level_of(counting.properties),

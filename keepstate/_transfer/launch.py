@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from keepstate.backends import Credentials
 
 WORK = "keepstate._transfer.replicate:make_work"
-"""Makes what copies; called as ``make_work(near=, address=, credentials=, settings=)``."""
+"""Makes what copies; called as ``make_work(near=, address=, credentials=, settings=, stop=)``."""
 
 STARTING_SECONDS = 30.0
 """What a start may take, on a machine that is short of everything; 0.3 s here. Before that, a process that
@@ -84,6 +84,7 @@ class Transfer:
         self._session = Session(secrets.token_hex(8), Process.me(), address, 0)
         self._open = True
         self._wishes = 0
+        self._hurried: Wish | None = None
         self._report = Report(place=address)
         self._seen: tuple[int, int, int] | None = None
         self._trouble: str | None = None
@@ -191,6 +192,23 @@ class Transfer:
             return self._wait_for(wish, deadline_seconds, on_progress)
         finally:
             self._folder.take_back(wish)
+
+    def hurry(self) -> None:
+        """Have what is committed sent at once, and wait for nothing."""
+        if not self._is_mine():
+            return
+        self._look_after()
+        self._wishes += 1
+        last, self._hurried = (
+            self._hurried,
+            Wish(f"{self._session.id}-{self._wishes}", self._session.id, None),
+        )
+        try:
+            self._folder.put(self._hurried)
+        except OSError as error:
+            self._trouble = self._sentence("the transfer cannot be asked to hurry", error)
+        if last is not None:
+            self._folder.take_back(last)
 
     def close(self, *, wait: bool = False, deadline_seconds: float = CLOSE_SECONDS) -> bool:
         """Need the process no longer: it sends what is pending, and ends.

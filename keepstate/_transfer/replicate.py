@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keepstate._base.clock import SYSTEM_CLOCK
-from keepstate._base.word import Word
 from keepstate._repository import ConflictError, Repository
 from keepstate._transfer.choosing import wanted
 from keepstate._transfer.far import open_far
@@ -196,7 +195,7 @@ def _by_member(manifests: Iterable[Manifest]) -> list[list[Manifest]]:
 
 
 def make_work(
-    *, near: Path, address: Address, credentials: Credentials, settings: Mapping[str, object]
+    *, near: Path, address: Address, credentials: Credentials, settings: Mapping[str, object], stop: Flag
 ) -> Replicator:
     """Make the work for the repository at *near*; see ``launch.WORK``.
 
@@ -206,7 +205,7 @@ def make_work(
     """
     return Replicator(
         Repository.open(near, create=False),
-        open_far(address, credentials, stop=Word()),
+        open_far(address, credentials, stop=stop),
         mirror=Mirror.of(near),
         settings=msgspec.convert(dict(settings), Settings),
     )

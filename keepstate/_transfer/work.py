@@ -71,10 +71,11 @@ class Worker:
     """Does one task at a time, on its own thread.
 
     Args:
-        make: Makes the work; called on that thread, again after an error that may have left it broken.
+        make: Makes the work, which is given the flag that ends all its waits; called on that thread, again
+            after an error that may have left it broken.
     """
 
-    def __init__(self, make: Callable[[], Work]) -> None:
+    def __init__(self, make: Callable[[Flag], Work]) -> None:
         self._make = make
         self._work: Work | None = None
         self._tasks: SimpleQueue[tuple[Task, bool]] = SimpleQueue()
@@ -134,7 +135,7 @@ class Worker:
 
     def _do(self, task: Task, urgent: bool, rounds: list[Round]) -> Pending | None:
         if self._work is None:
-            self._work = self._make()
+            self._work = self._make(self._stop)
         work = self._work
         if task == "tidy":
             work.upkeep()

@@ -128,7 +128,6 @@ class Uploads:
             )
         if (file.nbytes, file.sha256_checksum.lower()) == (upload.nbytes, upload.sha256):
             return file
-        upload.session = ""
         if not upload.replaces:
             self._calls.ask(
                 "DELETE",

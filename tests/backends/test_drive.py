@@ -18,7 +18,7 @@ from drive_server import FOLDER, ROOT, STEP, DriveServer
 
 from keepstate._base.clock import SYSTEM_CLOCK, ManualClock
 from keepstate._base.retry import Backoff
-from keepstate.backends import Credentials, read_address
+from keepstate.backends import Credentials, Retrying, read_address
 from keepstate.backends._drive import open_drive
 from keepstate.backends._drive_tokens import StoredCredential
 from keepstate.backends._drive_wire import Sessions
@@ -248,6 +248,24 @@ def test_a_folder_that_is_deleted_before_a_put_is_made_anew_at_once(server, driv
     assert server.paths() == {"keepstate/members/me/b": bytes(nbytes)}
 
 
+@pytest.mark.parametrize("nbytes", [10, LONG])
+@pytest.mark.parametrize("replace", [False, True])
+def test_what_goes_between_a_look_and_a_put_is_looked_for_again(server, drive, nbytes, replace):
+    """A folder, or the file that was to be replaced, that somebody deletes just then is no failure."""
+    drive.put("a/b", b"first")
+    server.fail("multipart" if nbytes == 10 else "session", "notFound", status=404)
+    name = "a/b" if replace else "a/c"
+    drive.put(name, bytes(nbytes), replace=replace)
+    assert server.paths()[f"keepstate/{name}"] == bytes(nbytes)
+
+
+def test_folders_that_go_again_and_again_are_told(server, drive):
+    """Nothing goes round in circles."""
+    server.fail("multipart", "notFound", status=404, times=1000)
+    with pytest.raises(UnavailableError, match="somebody else"):
+        drive.put("a/b", b"1")
+
+
 def test_nothing_is_kept_in_the_bin(server, drive):
     """A put into a folder that was thrown away is no success, and the next one makes another folder."""
     drive.put("members/me/a", b"1")
@@ -435,8 +453,10 @@ def test_as_long_as_bytes_arrive_a_put_goes_on(server, at):
 class Ticking(ManualClock):
     """A clock that moves with every look at it."""
 
+    step = 0.1
+
     def monotonic(self):
-        self.seconds += 0.1
+        self.seconds += self.step
         return self.seconds
 
     def wait(self, event, seconds):
@@ -523,6 +543,40 @@ def wait_for(condition):
     while not condition():
         assert SYSTEM_CLOCK.monotonic() < until
         threading.Event().wait(0.01)
+
+
+@pytest.mark.parametrize("operation", ["put", "get"])
+def test_a_network_that_is_too_slow_ends_a_call(server, at, operation):
+    """However slowly bytes come, a call has an end."""
+    clock = Ticking()
+    drive = at(clock=clock, patience=HASTY)
+    drive.put("a", bytes(LONG))
+    clock.step = 30.0
+    with pytest.raises(UnavailableError, match="too slow"):
+        drive.put("b", bytes(LONG)) if operation == "put" else drive.get("a")
+
+
+def test_many_failures_lose_and_double_nothing(server, at):
+    """With a fifth of all requests failing, before or after what they do, every object is there once."""
+    drive = at(GDRIVE_CREDENTIALS=server.credential())
+    patient = Retrying(drive, stop=threading.Event(), backoff=QUICK)
+    server.fail_share, server.lag_lists = 0.2, 3
+    objects = {
+        f"a/{number % 5}/{number}": os.urandom(LONG if number % 10 == 0 else 50) for number in range(60)
+    }
+
+    def there_and_back(name):
+        patient.put(name, objects[name])
+        return patient.get(name) == objects[name]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(there_and_back, objects))
+    assert server.paths() == {f"keepstate/{name}": data for name, data in objects.items()}
+    for name in [*objects][::2]:
+        patient.delete(name)
+        del objects[name]
+    server.fail_share = 0.0
+    assert server.paths() == {f"keepstate/{name}": data for name, data in objects.items()}
 
 
 # --- refusals
@@ -970,7 +1024,7 @@ def test_an_address_leads_downwards(folder):
 
 _SIGNED_IN = """
 import contextlib, sys
-from keepstate.backends import Credentials, read_address
+from keepstate.backends import Credentials, Retrying, read_address
 from keepstate.backends._drive import open_drive
 with contextlib.closing(open_drive(read_address(sys.argv[1]), Credentials())) as drive:
     drive.put("a/b", b"12345")

@@ -31,7 +31,7 @@ def commit(near, snapshot_id, nbytes=10):
     temporary.rename(folder / f"{snapshot_id}.manifest")
 
 
-def make_work(near, address, credentials, settings):
+def make_work(near, address, credentials, settings, stop):
     """Make it, as the process does."""
     return FileWork(near, address.path, Path(settings["control"]), credentials.reveal("KEY"))
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from keepstate._base.clock import Clock
+    from keepstate._base.clock import Clock, Flag
     from keepstate._base.word import Word
     from keepstate._transfer.commission import Options
     from keepstate._transfer.folder import Claim, Folder, Wish

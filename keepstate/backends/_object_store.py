@@ -96,6 +96,8 @@ class ObjectStoreBackend:
         return Properties(
             proof="checksum",
             atomic_create=self._refuses is True,
+            # rclone, which refuses nothing, breaks off or mixes what is read meanwhile.
+            atomic_replace=self._refuses is True,
             most_at_once=MOST_AT_ONCE,
             pack_bytes=32 << 20,
         )

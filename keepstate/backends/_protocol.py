@@ -33,6 +33,8 @@ class Properties:
     atomic_create: bool
     """Whether, of two that put the same new name at once, one is refused. Where it is ``False`` both may seem
     to succeed, and names must never be chosen twice."""
+    atomic_replace: bool = True
+    """Whether those who read an object while it is replaced find all of the old bytes or all of the new."""
     listing_delay_seconds: float = 0.0
     """How long after a ``put`` returned a ``list`` elsewhere may still miss it; 0: never."""
     far: bool = True

@@ -451,6 +451,8 @@ class BackendSuite:
         """While an object is replaced again and again, no answer is half of one and half of another."""
         versions = {bytes([number]) * (100_000 + 1000 * number) for number in range(10)}
         backend.put("a/b", min(versions))
+        if not backend.properties.atomic_replace:
+            pytest.skip("this place does not promise it")
         done = threading.Event()
 
         def write() -> None:

@@ -359,7 +359,8 @@ def finish(*, release: bool = True) -> Status:
     """Take a last snapshot, wait until everything is proven to be at the store, and end the session.
 
     For the last cell of a notebook that works alone. On Colab the machine is given back then, which ends the
-    kernel and stops the count of its hours; only ever once the far side has acknowledged every byte.
+    kernel and stops the count of its hours; only ever once the far side has acknowledged every byte, or,
+    where the store is on mounted Drive, once Drive has pushed all that its mount holds (which unmounts it).
 
     Args:
         release: Whether the machine may be given back, where the host has a call for that.

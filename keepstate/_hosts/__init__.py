@@ -3,7 +3,7 @@
 from keepstate._hosts.detect import FORCED, Host, detect_host
 from keepstate._hosts.jupyter_server import last_activity
 from keepstate._hosts.profile import Activity, Certainty, Idle, Lifetime, Profile, profile_named, profiles
-from keepstate._hosts.release import release_machine
+from keepstate._hosts.release import push_drive, release_machine
 
 __all__ = [
     "FORCED",
@@ -17,5 +17,6 @@ __all__ = [
     "last_activity",
     "profile_named",
     "profiles",
+    "push_drive",
     "release_machine",
 ]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from keepstate._base import table
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import SafePoints, place_of_caller
-from keepstate._hosts import release_machine
+from keepstate._hosts import push_drive, release_machine
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
 from keepstate._repository import newest_first
+from keepstate._session.advice import looks_mounted_drive
 from keepstate._session.folders import Folders
 from keepstate._session.guard import Guard
 from keepstate._session.kept import Kept
@@ -382,9 +383,20 @@ class Session:
             )
         self.stop(snapshot=False)
         status = self.status()
-        if release and status.durability == "verified":
-            release_machine(self._host)
+        if release:
+            self._give_back(status)
         return status
+
+    def _give_back(self, status: Status) -> None:
+        """Give the machine back, if what is kept outlives it for certain."""
+        if status.durability == "queued" and looks_mounted_drive(self.options.store.path):
+            trouble = push_drive()
+            if trouble is not None:
+                self._kernel.say(f"keepstate: {trouble}; the machine is not given back")
+                return
+        elif status.durability != "verified":
+            return
+        release_machine(self._host)
 
     def stop(self, *, snapshot: bool = True, reason: Reason = "manual") -> None:
         """End the guard, after one last snapshot; see :func:`keepstate.stop`."""
@@ -491,9 +503,10 @@ def _last_sequences(manifests: list[Manifest]) -> dict[str, int]:
 
 
 def _pending_bytes(report: Report, last: Snapshot | None) -> int:
-    """Add what was saved since the report was written."""
+    """Add what was saved since the report was written, and what was handed on without any proof."""
     known = last is None or last.id in report.levels or last.id in report.pending_ids
-    return report.pending_bytes + (0 if known or last is None else last.written_bytes)
+    found = report.pending_bytes + (0 if known or last is None else last.written_bytes)
+    return found + (report.sent_bytes if "queued" in report.levels.values() else 0)
 
 
 def _result(request: Request, skipped: Mapping[str, str]) -> Snapshot:

@@ -377,14 +377,20 @@ class Helpers:
 
     def _reap(self) -> None:
         self._killed = [helper for helper in self._killed if not helper.has_ended()]
+        _leave_alone([])
 
 
 _LEFT_ALONE: list[Helper] = []
 """Killed, and not ended when the backend was closed: kept, so that they can be reaped."""
 
 
+_LEAVING = threading.Lock()
+
+
 def _leave_alone(helpers: Sequence[Helper]) -> None:
-    _LEFT_ALONE[:] = [helper for helper in [*_LEFT_ALONE, *helpers] if not helper.has_ended()]
+    """Remember what was killed, and reap what has ended of all that was left so far."""
+    with _LEAVING:
+        _LEFT_ALONE[:] = [helper for helper in [*_LEFT_ALONE, *helpers] if not helper.has_ended()]
 
 
 class _Ready:

@@ -30,7 +30,7 @@ class Faults:
     - ``hang``: it never returns; ``stop``: the whole process stands still
     - ``delay``: it takes so many seconds more
     - ``after``: what is said happens when the call itself has been made
-    - ``size``: a look shows so many bytes
+    - ``size``: a look shows so many bytes; with ``named``, only for paths that end with that
     - ``hide``: a listing lacks the names that begin with one of these
     - ``of``: path → number of the file system that it seems to be in
     - ``piece``: most bytes that are written at a time
@@ -64,7 +64,7 @@ class Faults:
         return self._stuck.exists()
 
     def calls(self):
-        """Give every call that was made, as its name and the last part of its path, since the last question."""
+        """Give every call since the last question, as its name and the last part of its path."""
         lines = self._log.read_text().splitlines()
         told, self._told = self._told, len(lines)
         return [tuple(line.split(" ")) for line in lines[told:]]
@@ -112,7 +112,7 @@ class _Ruled:
                 args = (args[0], args[1][: rule["piece"]])
             if name == "device" and (number := rule.get("of", {}).get(os.fsdecode(args[0]))):
                 return number
-            return self._shown(rule, name, call(*args))
+            return self._shown(rule, name, last, call(*args))
 
         return ruled
 
@@ -128,10 +128,10 @@ class _Ruled:
         while rule.get("hang"):
             signal.pause()
 
-    def _shown(self, rule, name, found):
+    def _shown(self, rule, name, last, found):
         if name == "entries" and "hide" in rule:
             return [each for each in found if not each[0].decode().startswith(tuple(rule["hide"]))]
-        if "size" in rule:
+        if "size" in rule and last.endswith(rule.get("named", "")):
             return os.stat_result([*found[:6], rule["size"], *found[7:10]])
         return found
 

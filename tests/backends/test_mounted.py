@@ -20,7 +20,6 @@ from keepstate._base.clock import SYSTEM_CLOCK, SystemClock
 from keepstate._base.retry import Backoff
 from keepstate._base.word import Word
 from keepstate.backends._mount_helpers import (
-    MOST_AT_WORK,
     MOST_PROCESSES,
     MOST_STUCK,
     MOST_TRANSFERS,
@@ -252,7 +251,8 @@ def test_many_calls_on_a_wedged_mount_leave_few_helpers(tmp_path, opened, faults
         [*pool.map(ask, range(16))]
     # Those that were killed a moment ago may be seen yet.
     assert most <= MOST_PROCESSES
-    _wait(lambda: len(_helpers()) <= MOST_AT_WORK)
+    backend.close()
+    _wait(lambda: {*_states()} <= {psutil.STATUS_ZOMBIE})
 
 
 def test_helpers_that_cannot_be_killed_stay_few(fuse, opened):
@@ -446,17 +446,18 @@ def test_a_put_whose_answer_was_lost_is_known_again(tmp_path, opened, faults):
         patient.put("a/new", b"other bytes")
 
 
-def test_a_file_that_shows_another_length_is_not_put(tmp_path, opened, faults):
-    """It is removed, so that it can be put again."""
+@pytest.mark.parametrize("named", [".tmp", "new"])
+def test_a_file_that_shows_another_length_is_not_put(tmp_path, opened, faults, named):
+    """Before it gets its name or after, it is removed, so that it can be put again."""
     backend = opened(tmp_path / "store", program=faults.program)
-    backend.put("a/old", b"old bytes")
-    faults.set(look={"size": 0})
-    with pytest.raises(UnavailableError, match="0 bytes where 3145728 were written"):
-        backend.put("a/new", os.urandom(3 << 20), replace=True)
+    faults.set(look={"size": 0, "named": named})
+    with pytest.raises(UnavailableError, match="0 bytes where 9 were written"):
+        backend.put("a/new", b"new bytes")
     faults.set()
+    assert [*backend.list()] == []
+    assert [*(tmp_path / "store" / TEMPORARY).iterdir()] == []
     backend.put("a/new", b"new bytes")
     assert bytes(backend.get("a/new")) == b"new bytes"
-    assert [*(tmp_path / "store" / TEMPORARY).iterdir()] == []
 
 
 def test_left_overs_are_swept_the_next_day(tmp_path, opened):
@@ -595,6 +596,29 @@ def test_a_helper_has_nothing_of_its_parent(tmp_path, opened):
         assert helper.cwd() == "/"
 
 
+def test_closing_ends_a_helper_that_is_starting(tmp_path, opened):
+    """Who has asked for it is told that the backend is closed, and nothing is done any more."""
+    go, late = tmp_path / "go", tmp_path / "late_mount_process.py"
+    late.write_text(f"""
+import os, runpy, sys, threading
+while not os.path.exists({str(go)!r}):
+    threading.Event().wait(0.01)
+runpy.run_path({PROGRAM[0]!r}, run_name="__main__")
+""")
+    backend = opened(tmp_path / "store", program=(str(late),))
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(backend.put, "a", b"1")
+        try:
+            _wait(lambda: len(_helpers()) == 1)
+            backend.close()
+        finally:
+            go.touch()
+        with pytest.raises(StoreError, match="closed"):
+            asked.result(60)
+    assert not (tmp_path / "store").exists()
+    _wait(lambda: {*_states()} <= {psutil.STATUS_ZOMBIE})
+
+
 def test_closing_leaves_no_process(tmp_path, opened):
     """Idle helpers are ended and reaped."""
     backend = opened(tmp_path / "store")
@@ -639,13 +663,18 @@ class _Impatient(SystemClock):
         return event.is_set()
 
 
+_PROGRAMS = ("mount_process.py", "mount_faults.py")
+
+
 def _helpers():
     """Give the helper processes that this process has started and not reaped."""
     found = []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.NoSuchProcess):
             # One that is a zombie has no arguments any more.
-            if child.status() == psutil.STATUS_ZOMBIE or any("mount_" in each for each in child.cmdline()):
+            if child.status() == psutil.STATUS_ZOMBIE or any(
+                each.endswith(_PROGRAMS) for each in child.cmdline()
+            ):
                 found.append(child)
     return found
 

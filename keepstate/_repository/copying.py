@@ -19,6 +19,7 @@ from keepstate._base.at_once import at_once
 from keepstate._base.disk import make_directories, write_durably
 from keepstate._repository import chunk, pack
 from keepstate._repository.bulk import read_run, runs_of, sound_chunk
+from keepstate._repository.conflict import ConflictError
 from keepstate.errors import AlreadyThereError
 
 if TYPE_CHECKING:
@@ -127,23 +128,29 @@ class Copier:
         """
         most = min(PACKS_AT_ONCE, max(self._source.disk.most_at_once, self._target.disk.most_at_once))
         made = at_once(self._do, jobs, most=most)
-        return {job.pack_id: found for job, found in zip(jobs, made, strict=True) if found is not None}
+        return {found[0]: found[1:] for found in made if found is not None}
 
-    def _do(self, job: Job) -> tuple[bytes, int] | None:
+    def _do(self, job: Job) -> tuple[str, bytes, int] | None:
         if self._stop.is_set():
             return None
+        try:
+            return self._make(job)
+        except FileNotFoundError as error:
+            raise ConflictError("a pack was pruned where it was copied from: try again") from error
+
+    def _make(self, job: Job) -> tuple[str, bytes, int] | None:
         if job.whole is not None:
             raw = self._whole_pack(job.pack_id, job.whole)
             if raw is not None:
                 self._write(job.pack_id, [raw])
-                return job.whole.footer, len(raw)
+                return job.pack_id, job.whole.footer, len(raw)
             job = Job(os.urandom(16).hex(), None, job.locations, job.nbytes)  # part of it may be sound
         entries, body = self._gather(job)
         if not entries:
             return None
         end = pack.encode_end(job.pack_id, entries)
         self._write(job.pack_id, [body + end])
-        return end[: -pack.TRAILER_BYTES], len(body) + len(end)
+        return job.pack_id, end[: -pack.TRAILER_BYTES], len(body) + len(end)
 
     def _whole_pack(self, pack_id: str, info: PackInfo) -> memoryview | None:
         """Read a pack; ``None`` if it is not as it was written."""
@@ -196,11 +203,11 @@ class Copier:
                 yield from self._other_copy(location)
 
     def _other_copy(self, first: Location) -> Iterator[tuple[pack.Entry, memoryview]]:
-        for other in self._source.locate(first.entry.id):
-            if other.pack_id != first.pack_id:
-                for found in read_run(self._source.disk, runs_of([other])[0]):
-                    yield found
-                    return
+        others = [each for each in self._source.locate(first.entry.id) if each.pack_id != first.pack_id]
+        for other in (*others, first):  # the first once more: the damage may have come on the way
+            for found in read_run(self._source.disk, runs_of([other])[0]):
+                yield found
+                return
 
     def _write(self, pack_id: str, pieces: Sequence[bytes | bytearray | memoryview]) -> None:
         target, nbytes = self._target, sum(map(len, pieces))

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from keepstate._base.mounts import file_system, is_elsewhere
 from keepstate._files import MOST_BYTES, Folder
 from keepstate._files.ignore import Ignore
-from keepstate._base.mounts import file_system, is_elsewhere
 from keepstate._files.scan import scan
 from keepstate._repository import Repository
 from keepstate.errors import InvalidInputError

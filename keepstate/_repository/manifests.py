@@ -33,6 +33,8 @@ LIMIT_BYTES = 64 << 20
 """Longest manifest."""
 _SIGNATURE_LIMIT = 4096
 _SUFFIX = ".manifest"
+_DECODER = msgspec.msgpack.Decoder(Manifest)
+"""Made here once: several threads that decode a type for the first time at once crash msgspec 0.22."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     """
     try:
         body = msgspec.msgpack.encode(manifest)
-        same = msgspec.msgpack.decode(body, type=Manifest) == manifest
+        same = _DECODER.decode(body) == manifest
     except (msgspec.MsgspecError, UnicodeError, TypeError, OverflowError) as error:
         raise InvalidInputError(f"this cannot be written as a manifest: {error}") from error
     if not same or len(body) + _HEADER.size > LIMIT_BYTES:
@@ -84,7 +86,7 @@ def decode_manifest(raw: bytes) -> Manifest:
     if signature_bytes > _SIGNATURE_LIMIT or start + body_bytes != len(raw):
         raise IntegrityError("its lengths do not fit")
     try:
-        manifest = msgspec.msgpack.decode(memoryview(raw)[start:], type=Manifest)
+        manifest = _DECODER.decode(memoryview(raw)[start:])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise IntegrityError(f"it holds something else: {error}") from error
     if manifest.encryption:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from keepstate._repository.reader import ChunkReader
 
 
+_DECODER = msgspec.msgpack.Decoder(GroupRecord)
+
+
 @dataclass(frozen=True, slots=True)
 class Reached:
     """What one group or ref needs, itself included."""
@@ -40,7 +43,7 @@ def decode_group(raw: bytes) -> GroupRecord:
         IntegrityError: These bytes are none.
     """
     try:
-        return msgspec.msgpack.decode(raw, type=GroupRecord)
+        return _DECODER.decode(raw)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise IntegrityError(f"the record of a group holds something else: {error}") from error
 

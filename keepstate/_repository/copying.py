@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from xxhash import xxh3_64_intdigest
 
 from keepstate._base.at_once import at_once
-from keepstate._base.disk import make_directories, write_durably
+from keepstate._base.disk import make_directories, translate, write_durably
 from keepstate._repository import chunk, pack
 from keepstate._repository.bulk import read_run, runs_of, sound_chunk
 from keepstate._repository.conflict import ConflictError
-from keepstate.errors import AlreadyThereError
+from keepstate.errors import AlreadyThereError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -57,8 +57,15 @@ class Job:
     """Of the chunks, about."""
 
 
-def plan_jobs(source: Catalog, wanted: Collection[bytes]) -> list[Job]:
-    """Say how to copy *wanted*; what is nowhere at the source is left out."""
+def plan_jobs(source: Catalog, wanted: Collection[bytes], *, taken: Collection[str] = ()) -> list[Job]:
+    """Say how to copy *wanted*; what is nowhere at the source is left out.
+
+    Args:
+        source: Where it is.
+        wanted: Ids of chunks.
+        taken: Ids of packs at the target. One that is about to go there, or is damaged, cannot be put again
+            under its name, so what is wanted of it goes into another.
+    """
     homes: dict[str, list[Location]] = defaultdict(list)
     for own in wanted:
         home = next(source.locate(own), None)
@@ -68,8 +75,8 @@ def plan_jobs(source: Catalog, wanted: Collection[bytes]) -> list[Job]:
     scattered: list[Location] = []
     for pack_id, locations in sorted(homes.items()):
         info = source.packs[pack_id]
-        taken = sum(map(_taken, locations))
-        if not info.damage and info.nbytes >= WHOLE_BYTES and taken >= MOSTLY_WANTED * info.nbytes:
+        mostly = sum(map(_taken, locations)) >= MOSTLY_WANTED * info.nbytes
+        if mostly and info.nbytes >= WHOLE_BYTES and not info.damage and pack_id not in taken:
             jobs.append(Job(pack_id, info, tuple(locations), info.nbytes))
         else:
             scattered += sorted(locations, key=lambda each: each.entry.offset)
@@ -137,6 +144,10 @@ class Copier:
             return self._make(job)
         except FileNotFoundError as error:
             raise ConflictError("a pack was pruned where it was copied from: try again") from error
+        except StoreError:
+            raise
+        except OSError as error:
+            raise translate(error, self._source.folder.packs) from error
 
     def _make(self, job: Job) -> tuple[str, bytes, int] | None:
         if job.whole is not None:
@@ -149,8 +160,9 @@ class Copier:
         if not entries:
             return None
         end = pack.encode_end(job.pack_id, entries)
-        self._write(job.pack_id, [body + end])
-        return job.pack_id, end[: -pack.TRAILER_BYTES], len(body) + len(end)
+        body += end
+        self._write(job.pack_id, [body])
+        return job.pack_id, end[: -pack.TRAILER_BYTES], len(body)
 
     def _whole_pack(self, pack_id: str, info: PackInfo) -> memoryview | None:
         """Read a pack; ``None`` if it is not as it was written."""

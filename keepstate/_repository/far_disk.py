@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from keepstate._base.disk import DirectoryEntry, Disk, OpenFile
-from keepstate.errors import NotFoundError
+from keepstate.errors import NotFoundError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,9 @@ TOP = Path("/")
 """The folder that the store is in, as paths of the repository have it."""
 
 _REPLACED = "condemned"
-"""The one folder whose files are ever replaced: FORMAT.md §2."""
+"""The one folder of a member whose files are ever replaced: FORMAT.md §2."""
+_MEMBER_DEPTH = 3
+"""Parts of the path of a member's folder: ``/``, ``members`` and a name."""
 _TEMPORARY = ".tmp"
 _TAIL_BYTES = 128 << 10
 """Read at once at the end of a file: footer and trailer of a pack of 2,300 chunks."""
@@ -96,6 +98,9 @@ class FarDisk(Disk):
         self._paths: dict[int, Path] = {}
         self._listed: dict[Path, list[Item]] = {}
         self._nbytes: dict[str, int] = {}
+        self.trouble: StoreError | None = None
+        """What the newest listing or reading of a whole file that failed has raised: callers that go on
+        without one file lose it. Set to ``None`` by whoever wants to know what comes."""
 
     # Reading
 
@@ -118,6 +123,9 @@ class FarDisk(Disk):
             return bytes(self._backend.get(_name(path), length=limit_bytes + 1))
         except NotFoundError as error:
             raise FileNotFoundError(str(error)) from error
+        except StoreError as error:
+            self.trouble = error
+            raise
 
     def exists(self, path: Path) -> bool:
         """Say whether a file is there; a folder always is."""
@@ -145,7 +153,11 @@ class FarDisk(Disk):
         items = self._listed.pop(folder, None)
         if items is None:
             prefix = _name(folder)
-            items = list(self._backend.list(f"{prefix}/" if prefix else ""))
+            try:
+                items = list(self._backend.list(f"{prefix}/" if prefix else ""))
+            except StoreError as error:
+                self.trouble = error
+                raise
         return self._below(folder, items)
 
     def _below(self, folder: Path, items: Iterable[Item]) -> list[DirectoryEntry]:
@@ -161,7 +173,9 @@ class FarDisk(Disk):
             else:
                 self._nbytes[item.name] = item.nbytes
                 found[name] = DirectoryEntry(name, False, item.nbytes, item.modified.timestamp())
-        self._listed.update((folder / name, held) for name, held in inside.items())
+        if depth > _MEMBER_DEPTH:
+            # Not from further up: packs must be listed after what is condemned, and not together with it.
+            self._listed.update((folder / name, held) for name, held in inside.items())
         return list(found.values())
 
     def space(self, path: Path) -> Space | None:
@@ -215,7 +229,7 @@ class FarDisk(Disk):
 
     def _put_bytes(self, path: Path, data: bytes | memoryview) -> None:
         name = _name(path)
-        self._backend.put(name, data, replace=path.parent.name == _REPLACED)
+        self._backend.put(name, data, replace=path.parts[_MEMBER_DEPTH:-1] == (_REPLACED,))
         self._nbytes[name] = len(data)
 
     def remove(self, path: Path) -> None:
@@ -235,4 +249,4 @@ class FarDisk(Disk):
 
 
 def _name(path: Path) -> str:
-    return path.relative_to(TOP).as_posix().removeprefix(".") if path != TOP else ""
+    return path.relative_to(TOP).as_posix() if path != TOP else ""

@@ -6,32 +6,52 @@ before are remembered, so that a snapshot in which three of two thousand names h
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keepstate._base.at_once import at_once
-from keepstate._base.disk import SYSTEM_DISK
+from keepstate._base.disk import SYSTEM_DISK, translate
 from keepstate._repository.bulk import plain_of, read_run, runs_of
 from keepstate._repository.reach import Reach
 from keepstate._repository.reader import ChunkReader
-from keepstate.errors import IntegrityError
+from keepstate.errors import IntegrityError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from keepstate._model.manifest import Manifest
+    from keepstate._repository.bulk import Run
     from keepstate._repository.catalog import Catalog
+    from keepstate._repository.pack import Entry
     from keepstate._repository.reader import OpenPacks
+
+MOST_REMEMBERED = 1 << 20
+"""Chunks that were given out before everything is forgotten: what a session of days, which changes a list of
+8,000 chunks with each snapshot, has followed would fill gigabytes, and these are 200 MB at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What one snapshot needs."""
+
+    chunks: set[bytes]
+    damage: str
+    """What could not be followed, so that more may be needed; empty if everything was."""
 
 
 class Needs:
     """Follows manifests of one member through the packs of one place."""
 
     def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
         self._reader = _GatheringReader()
         self._reach = Reach(self._reader)
+        self._given = 0
 
-    def of(self, manifests: Sequence[Manifest], catalogs: Sequence[Catalog]) -> Mapping[str, set[bytes]]:
-        """Give, for each snapshot id, the chunks that it needs; what cannot be followed is named and no more.
+    def of(self, manifests: Sequence[Manifest], catalogs: Sequence[Catalog]) -> Mapping[str, Needed]:
+        """Give, for each snapshot id, what it needs.
 
         Args:
             manifests: Of one member.
@@ -40,12 +60,19 @@ class Needs:
         Raises:
             StoreError: A place cannot be read now.
         """
+        if self._given > MOST_REMEMBERED:
+            self._forget()
         self._reader.look_into(catalogs)
         while True:
             self._reach.forget_damage()
-            found = {manifest.id: self._reach.chunks([manifest])[0] for manifest in manifests}
+            found = {manifest.id: self._of_one(manifest) for manifest in manifests}
             if not self._reader.gather():
+                self._given += sum(len(each.chunks) for each in found.values())
                 return found
+
+    def _of_one(self, manifest: Manifest) -> Needed:
+        chunks, damage = self._reach.chunks([manifest])
+        return Needed(chunks, "; ".join(sorted(damage)))
 
 
 class _GatheringReader(ChunkReader):
@@ -96,17 +123,31 @@ class _GatheringReader(ChunkReader):
             if not runs:
                 return
 
-            def read(run: object, catalog: Catalog = catalog) -> dict[bytes, bytes]:
-                found: dict[bytes, bytes] = {}
-                try:
-                    for entry, stored in read_run(catalog.disk, run):  # type: ignore[arg-type]
-                        found[entry.id] = plain_of(entry, stored)
-                except (IntegrityError, FileNotFoundError):
-                    pass  # another copy may be whole; what has none is given up
-                return found
+            def read(run: Run, catalog: Catalog = catalog) -> list[tuple[Entry, memoryview]]:
+                return _chunks_of_run(catalog, run)
 
+            # Only reading is done by several threads: libraries that decompress need not bear that.
             for found in at_once(read, runs, most=catalog.disk.most_at_once):
-                self._plain.update(found)
+                self._take(found)
+
+    def _take(self, found: Iterable[tuple[Entry, memoryview]]) -> None:
+        """Keep what is sound; of the others another copy may be, and what has none is given up."""
+        for entry, stored in found:
+            try:
+                self._plain[entry.id] = plain_of(entry, stored)
+            except IntegrityError:
+                continue
+
+
+def _chunks_of_run(catalog: Catalog, run: Run) -> list[tuple[Entry, memoryview]]:
+    try:
+        return list(read_run(catalog.disk, run))
+    except FileNotFoundError:
+        return []  # pruned since the look
+    except StoreError:
+        raise
+    except OSError as error:
+        raise translate(error, run.path) from error
 
 
 _COPIES = 3

@@ -7,16 +7,18 @@ off anywhere the next one goes on from what is there.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from keepstate._base.clock import instant
 from keepstate._base.disk import make_directories, sync_upwards, translating, write_durably
 from keepstate._repository import index
 from keepstate._repository.catalog import PackInfo
 from keepstate._repository.conflict import ConflictError
 from keepstate._repository.copying import Copier, Target, plan_jobs
 from keepstate._repository.floor import Floor
-from keepstate._repository.lease import drop_lease, take_lease
+from keepstate._repository.lease import HOLD_SECONDS, take_lease
 from keepstate._repository.manifests import LIMIT_BYTES, decode_manifest, encode_manifest
 from keepstate.errors import AlreadyThereError, FormatError, IntegrityError, StoreError
 
@@ -24,12 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from keepstate._base.clock import Clock, Flag
+    from keepstate._base.clock import Clock, Flag, Instant
     from keepstate._base.disk import Disk
     from keepstate._model.manifest import Manifest
     from keepstate._repository.catalog import Catalog
     from keepstate._repository.lease import Lease
-    from keepstate._repository.needs import Needs
+    from keepstate._repository.needs import Needed, Needs
 
 FRESH_SECONDS = 1800.0
 """Age of the lease at which another one is taken before the last look: half of what a holder may use."""
@@ -44,7 +46,8 @@ class Copied:
     nbytes: int = 0
     """Of packs and manifests that were written."""
     lost: dict[str, str] = field(default_factory=dict)
-    """Snapshot id → what of it is damaged or gone at the source, and was at the target neither."""
+    """Snapshot id → what of it is damaged or gone at the source, and was at the target neither; or what
+    stands in its place there."""
     stopped: bool = False
     """Whether it was told to stop; what was written is found by the next one."""
 
@@ -59,6 +62,8 @@ class Replication:
         clock: For the age of the lease.
         stop: Once it is set, no further pack is begun.
         on_progress: Called with the bytes that are behind and that there are, from several threads.
+        drop: Takes a lease back, now or later.
+        floor_bytes: What is left free on the disk of the target; ``None``: the usual.
     """
 
     def __init__(
@@ -70,6 +75,8 @@ class Replication:
         clock: Clock,
         stop: Flag,
         on_progress: Callable[[int, int], None],
+        drop: Callable[[Lease], None],
+        floor_bytes: int | None = None,
     ) -> None:
         self._source = source
         self.target = target
@@ -77,10 +84,13 @@ class Replication:
         self._clock = clock
         self._stop = stop
         self._on_progress = on_progress
+        self._drop = drop
+        self._floor = Floor(target.disk, target.folder.root, floor_bytes=floor_bytes)
+        self._guard = threading.Lock()
         self._done = 0
         self._temporaries = 0
         self._lease: Lease | None = None
-        self._leased_at = 0.0
+        self._leased_at: Instant = instant(clock)
 
     @property
     def _disk(self) -> Disk:
@@ -90,26 +100,27 @@ class Replication:
         """Copy *manifests*, which are given oldest first.
 
         Raises:
-            ConflictError: What the target had was pruned meanwhile; try again.
+            ConflictError: What one of the two had was pruned meanwhile; try again.
             StoreError: One of the places failed. What was kept before is untouched at both.
         """
         with translating(self.target.folder.root):
+            self._take_lease(manifests[-1])
             try:
-                self._take_lease(manifests[-1])
                 return self._run(manifests)
             finally:
                 self._drop_lease()
 
     def _run(self, manifests: Sequence[Manifest]) -> Copied:
         self.target = self.target.refreshed()
-        needed = self._needs.of(manifests, [self._source])
-        missing = {own for chunks in needed.values() for own in chunks if not self.target.has(own)}
-        jobs = plan_jobs(self._source, missing)
+        needed = self._needs.of(manifests, [self._source, self.target])
+        missing = {own for each in needed.values() for own in each.chunks if not self.target.has(own)}
+        jobs = plan_jobs(self._source, missing, taken={*self.target.packs, *self.target.condemned})
         total = sum(job.nbytes for job in jobs)
         self._on_progress(0, total)
+        self._floor.look()
         copier = Copier(
             self._source,
-            Target(self._disk, self.target.folder, self._temporary, self._floor()),
+            Target(self._disk, self.target.folder, self._temporary, self._floor),
             stop=self._stop,
             on_bytes=lambda nbytes: self._count(nbytes, total),
         )
@@ -118,7 +129,7 @@ class Replication:
         if self._stop.is_set():
             copied.stopped = True
             return copied
-        self._look_again(made, needed)
+        self._look_again(made, needed, manifests[-1])
         sync_upwards(
             self._disk,
             [self.target.folder.pack(own).parent for own in made],
@@ -128,19 +139,16 @@ class Replication:
             self._publish(manifest, needed[manifest.id], copied)
         return copied
 
-    def _floor(self) -> Floor:
-        floor = Floor(self._disk, self.target.folder.root)
-        floor.look()
-        return floor
-
     def _count(self, nbytes: int, total: int) -> None:
-        self._done += nbytes
-        self._on_progress(self._done, max(total, self._done))
+        with self._guard:
+            self._done += nbytes
+            done = self._done
+        self._on_progress(done, max(total, done))
 
     # The lease
 
     def _take_lease(self, last: Manifest) -> None:
-        self._leased_at = self._clock.monotonic()
+        self._leased_at = instant(self._clock)
         self._lease = take_lease(
             self._disk,
             self.target.folder,
@@ -153,12 +161,12 @@ class Replication:
 
     def _drop_lease(self) -> None:
         lease, self._lease = self._lease, None
-        if lease is None:
-            return
-        try:
-            drop_lease(self._disk, self.target.folder, lease)
-        except StoreError:
-            pass  # it counts until this process ends, or for two hours elsewhere
+        if lease is not None:
+            self._drop(lease)
+
+    @property
+    def _lease_seconds(self) -> float:
+        return self._leased_at.seconds_until(instant(self._clock))
 
     def _temporary(self) -> Path:
         self._temporaries += 1
@@ -167,15 +175,18 @@ class Replication:
 
     # The commit
 
-    def _look_again(self, made: Mapping[str, tuple[bytes, int]], needed: Mapping[str, set[bytes]]) -> None:
+    def _look_again(
+        self, made: Mapping[str, tuple[bytes, int]], needed: Mapping[str, Needed], manifest: Manifest
+    ) -> None:
         """Refuse to go on if anything that was there is gone or about to go.
 
         A copy may take hours, and a lease does not count for so long: a fresh one is taken before this look.
         """
         last, relied = self._lease, self.target
-        if self._clock.monotonic() - self._leased_at > FRESH_SECONDS and last is not None:
-            self._renew_lease(last)
-        there = {own for chunks in needed.values() for own in chunks if relied.has(own)}
+        if self._lease_seconds > FRESH_SECONDS and last is not None:
+            self._take_lease(manifest)
+            self._drop(last)
+        there = {own for each in needed.values() for own in each.chunks if relied.has(own)}
         self.target = self.target.refreshed()
         if self._disk.lists_late:
             own = {name: PackInfo(*found, covered=False) for name, found in made.items()}
@@ -186,49 +197,68 @@ class Replication:
             raise ConflictError("what this copy relies on was pruned meanwhile: try again")
         self._write_index()
 
-    def _renew_lease(self, last: Lease) -> None:
-        self._leased_at = self._clock.monotonic()
-        self._lease = take_lease(
-            self._disk,
-            self.target.folder,
-            purpose="write",
-            clock=self._clock,
-            project=last.project,
-            notebook=last.notebook,
-            lineage=last.lineage,
-        )
-        drop_lease(self._disk, self.target.folder, last)
-
     def _write_index(self) -> None:
         try:
             self.target = index.cover(self._disk, self.target, temporary=self._temporary())
         except StoreError:
             pass  # an index only accelerates; if the place is in trouble, the manifest will tell
 
-    def _publish(self, manifest: Manifest, needed: set[bytes], copied: Copied) -> None:
-        path = self.target.folder.manifest(manifest)
-        gone = [own for own in needed if not self.target.has(own)]
-        if gone:
+    def _publish(self, manifest: Manifest, needed: Needed, copied: Copied) -> None:
+        if self._lease_seconds > HOLD_SECONDS:
+            raise ConflictError("this copy took so long that its lease no longer counts: try again")
+        gone = sum(not self.target.has(own) for own in needed.chunks)
+        is_whole = not gone and not needed.damage
+        if not is_whole and not self._is_lost(manifest):
+            return
+        if not is_whole:
+            more = f"; {needed.damage}" if needed.damage else ""
             copied.lost[manifest.id] = (
-                f"snapshot {manifest.id[:10]} needs {len(gone)} chunks that are damaged or gone"
+                f"snapshot {manifest.id[:10]} is not whole: {gone} chunks are damaged or gone{more}"
             )
-        raw = encode_manifest(manifest)
+        path = self.target.folder.manifest(manifest)
+        raw = self._bytes_of(manifest)
+        self._floor.take(len(raw))
         make_directories(self._disk, path.parent)
         sync_upwards(self._disk, [path.parent], top=self.target.folder.store)
         try:
+            if self._disk.exists(path):
+                raise AlreadyThereError(f"{self._disk.shown(path)} is there")
             write_durably(self._disk, path, [raw], temporary=self._temporary())
             copied.nbytes += len(raw)
         except AlreadyThereError:
-            self._must_be(path, manifest)
+            if not self._holds(path, manifest):
+                # Those that follow must not wait until somebody has mended this one.
+                copied.lost[manifest.id] = (
+                    f"{self._disk.shown(path)} holds something else than snapshot {manifest.id[:10]}, or is "
+                    "damaged: move it away"
+                )
+                return
         copied.ids.append(manifest.id)
 
-    def _must_be(self, path: Path, manifest: Manifest) -> None:
-        """An earlier copy has published it; it must be this very one."""
+    def _bytes_of(self, manifest: Manifest) -> bytes:
+        """Give the file as it is at the source, with what only a newer version knows of."""
         try:
-            same = decode_manifest(self._disk.read(path, limit_bytes=LIMIT_BYTES)) == manifest
+            raw = self._source.disk.read(self._source.folder.manifest(manifest), limit_bytes=LIMIT_BYTES)
+            if decode_manifest(raw) == manifest:
+                return raw
+        except (FileNotFoundError, IntegrityError, FormatError):
+            pass  # pruned meanwhile, or damaged since it was read: what was read is whole
+        return encode_manifest(manifest)
+
+    def _is_lost(self, manifest: Manifest) -> bool:
+        """Tell what was lost at the source from what a prune has moved there, or taken.
+
+        Raises:
+            ConflictError: It may be elsewhere by now.
+        """
+        now = self._source.refreshed().packs
+        if any(own not in now for own in self._source.packs):
+            raise ConflictError("what was to be copied was pruned meanwhile: try again")
+        return self._source.disk.exists(self._source.folder.manifest(manifest))
+
+    def _holds(self, path: Path, manifest: Manifest) -> bool:
+        """Say whether an earlier copy has published this very snapshot."""
+        try:
+            return decode_manifest(self._disk.read(path, limit_bytes=LIMIT_BYTES)) == manifest
         except (IntegrityError, FormatError):
-            same = False
-        if not same:
-            raise StoreError(
-                f"{self._disk.shown(path)} holds something else than snapshot {manifest.id}: move it away"
-            )
+            return False

@@ -322,7 +322,7 @@ class Repository:
             on_progress: Called with the bytes that are behind and that there are, from several threads.
 
         Raises:
-            ConflictError: Somebody pruned *target* meanwhile; try again.
+            ConflictError: Somebody pruned one of the two meanwhile; try again.
             StoreError: One of the two failed; what was kept is untouched at both.
         """
         member = manifests[-1].member
@@ -337,6 +337,8 @@ class Repository:
             clock=self._clock,
             stop=stop,
             on_progress=on_progress,
+            drop=partial(target._drop, folder),
+            floor_bytes=target._floor_bytes,
         )
         try:
             return replication.run(manifests)
@@ -352,7 +354,7 @@ class Repository:
         """
         source = self._members.refreshed(member_folder(self.path, manifests[-1].member))
         needs = self._needs.setdefault(source.folder.root.name, Needs())
-        wanted = {own for chunks in needs.of(manifests, [source]).values() for own in chunks}
+        wanted = {own for each in needs.of(manifests, [source]).values() for own in each.chunks}
         if at is not None:
             known = at._members.known(member_folder(at.path, manifests[-1].member))
             wanted = {own for own in wanted if not known.has(own)}
@@ -368,7 +370,25 @@ class Repository:
         catalog = self._members.catalog(member_folder(self.path, manifest.member))
         other = beside._members.catalog(member_folder(beside.path, manifest.member))
         needs = self._needs.setdefault(catalog.folder.root.name, Needs())
-        return all(catalog.has(own) for own in needs.of([manifest], [other, catalog])[manifest.id])
+        needed = needs.of([manifest], [other, catalog])[manifest.id]
+        return not needed.damage and all(map(catalog.has, needed.chunks))
+
+    def usable_packs(self, member: str, *, known: Collection[str], look: bool) -> frozenset[str]:
+        """Give the ids of the packs that are there and not about to go.
+
+        Args:
+            member: Whose.
+            known: Packs that were there before. Where listings are late, one that none shows is asked for by
+                its name.
+            look: Whether to look now, or to say what was found by the last look.
+        """
+        folder = member_folder(self.path, member)
+        catalog = self._members.refreshed(folder) if look else self._members.catalog(folder)
+        there = catalog.packs.keys() - catalog.condemned
+        if self._disk.lists_late:
+            unseen = set(known) - there - catalog.condemned
+            there |= {own for own in unseen if self._disk.exists(folder.pack(own))}
+        return frozenset(there)
 
     # Upkeep
 

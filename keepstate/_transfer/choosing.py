@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from keepstate._repository.history import newest_first
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
@@ -44,4 +46,4 @@ def wanted(near: Iterable[Manifest], far: Mapping[str, int], there: Collection[s
         for entry in manifest.names.values():
             if entry.kept_in in by_id and entry.kept_in not in there:
                 chosen.setdefault(entry.kept_in, by_id[entry.kept_in])
-    return sorted(chosen.values(), key=lambda each: (each.created_at, each.lineage, each.sequence))
+    return newest_first(chosen.values())[::-1]

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keepstate._base.clock import SYSTEM_CLOCK
-from keepstate.errors import CredentialsError, IntegrityError, NotFoundError, StoreError, UnavailableError
+from keepstate.errors import (
+    CredentialsError,
+    IntegrityError,
+    NotAStoreError,
+    NotFoundError,
+    StoreError,
+    StoreFullError,
+    UnavailableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +37,10 @@ if TYPE_CHECKING:
 
 LOOK_SECONDS = 45.0
 """To find out what is there, at most: retries of a look end after 15 s, and it makes several requests."""
-SILENCE_SECONDS = 180.0
-"""Without any progress while bytes are fetched; longer than the retries of one request go on."""
+SILENCE_SECONDS = 600.0
+"""Without any progress while bytes are fetched. Each request has limits of its own, so this only ends a
+process that hangs in spite of them; and progress is told pack by pack: four at a time, 128 MiB, take as long
+at 1.8 Mbit/s."""
 SLICE_SECONDS = 0.1
 """Between two looks at the clock, so that an interrupt is seen."""
 
@@ -63,8 +73,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _KINDS: dict[str, type[StoreError]] = {
-    "unavailable": UnavailableError,
-    "credentials": CredentialsError,
+    kind.kind: kind for kind in (UnavailableError, CredentialsError, StoreFullError, NotAStoreError)
 }
 
 
@@ -118,9 +127,9 @@ class Errand:
                 if answer.kind == "integrity":
                     raise IntegrityError(answer.error)
                 raise _KINDS.get(answer.kind, StoreError)(answer.error)
-            on_progress(answer.bytes, answer.all)
             if answer.done:
                 return answer
+            on_progress(answer.bytes, answer.all)
 
     def _next(self, patience_seconds: float) -> Answer:
         stdout = self._process.stdout

@@ -24,7 +24,9 @@ from keepstate.errors import KeepstateError, NotFoundError
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from keepstate._base.retry import Backoff
     from keepstate._model.manifest import Manifest
+    from keepstate._transfer.far import Far
 
 ATTEMPTS = 3
 """Of a copy, where a prune came between."""
@@ -62,14 +64,15 @@ class Runner:
             self._look()
         return self._fetch(ask.fetch)
 
-    def _repository(self, *, hurried: bool) -> Repository:
-        backoff = HURRIED if hurried else PATIENT
-        far = open_far(self._address, self._credentials, stop=Word(), backoff=backoff)
-        return far.repository(create=True)
+    def _far(self, backoff: Backoff) -> Far:
+        return open_far(self._address, self._credentials, stop=Word(), backoff=backoff)
 
     def _look(self) -> None:
         project, member, notebook = self._order.notebook
-        found = self._repository(hurried=True).manifests(project=project, member=member, notebook=notebook)
+        far = self._far(HURRIED)
+        repository = far.repository(create=True)
+        with far.strictly():
+            found = repository.manifests(project=project, member=member, notebook=notebook)
         self._found = {manifest.id: manifest for manifest in found}
         Mirror.of(Path(self._order.near)).write(
             self._order.notebook, [each for each in found if whose(each) == self._order.notebook]
@@ -80,12 +83,12 @@ class Runner:
         if manifest is None:
             raise NotFoundError(f"snapshot {own} is not at {self._address} any more")
         near = Repository.open(Path(self._order.near), create=False)
-        far = self._repository(hurried=False)
+        far = self._far(PATIENT).repository(create=True)
         for _ in range(ATTEMPTS - 1):
             try:
                 return self._copy(far, near, manifest)
             except ConflictError:
-                continue  # somebody pruned here meanwhile
+                continue  # somebody pruned here or there meanwhile
         return self._copy(far, near, manifest)
 
     def _copy(self, far: Repository, near: Repository, manifest: Manifest) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +14,7 @@ from keepstate._repository.far_disk import TOP, FarDisk
 from keepstate.backends import Caching, Retrying, Throttled, open_backend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from keepstate._base.clock import Clock, Flag
     from keepstate._model.snapshot import Durability
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-PATIENT = Backoff(first_seconds=1.0, longest_seconds=32.0, total_seconds=120.0)
-"""Two minutes outlast a network that is gone for one; who waits longer begins again from what is there."""
+PATIENT = Backoff(first_seconds=0.5, longest_seconds=8.0, total_seconds=20.0)
+"""For one call. What lasts longer is told to the user, and the round begins again, from what is there."""
 HURRIED = Backoff(first_seconds=0.5, longest_seconds=5.0, total_seconds=15.0)
 """Where a user waits for ``start()``."""
 
@@ -83,7 +84,8 @@ class Far:
     backend: Counting
     level: Durability
     """What a snapshot is that is there: ``verified`` where the place acknowledges bytes, else ``queued``."""
-    _open: Callable[[bool], Repository]
+    _disk: FarDisk
+    _clock: Clock
 
     def repository(self, *, create: bool) -> Repository:
         """Open the store there.
@@ -91,7 +93,22 @@ class Far:
         Raises:
             StoreError: There is none and none shall be made; or the place fails.
         """
-        return self._open(create)
+        return Repository.open(TOP, create=create, disk=self._disk, clock=self._clock)
+
+    @contextmanager
+    def strictly(self) -> Iterator[None]:
+        """Raise what a look inside the block could not read now, where the repository goes on without it.
+
+        What cannot be read today is there all the same, and must not pass for gone. Besides, a repository
+        says that it cannot be read, and not that the network is away, or the key no longer accepted.
+        """
+        self._disk.trouble = None
+        try:
+            yield
+        finally:
+            trouble, self._disk.trouble = self._disk.trouble, None
+            if trouble is not None:
+                raise trouble
 
 
 def open_far(
@@ -116,17 +133,31 @@ def open_far(
     Raises:
         CredentialsError: It wants credentials that are not there.
     """
-    counting = Counting(open_backend(address, credentials, clock=clock))
+    return far_at(
+        open_backend(address, credentials, clock=clock),
+        stop=stop,
+        backoff=backoff,
+        cached_bytes=cached_bytes,
+        clock=clock,
+    )
+
+
+def far_at(
+    backend: Backend,
+    *,
+    stop: Flag,
+    backoff: Backoff = PATIENT,
+    cached_bytes: int = 0,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Far:
+    """Get ready to speak with a place through its backend; see :func:`open_far`."""
+    counting = Counting(backend)
     patient: Backend = Retrying(
         Throttled(counting, clock=clock, stop=stop), clock=clock, stop=stop, backoff=backoff
     )
     if cached_bytes:
         patient = Caching(patient, most_bytes=cached_bytes, written_once=lambda name: name.endswith(".pack"))
-    return Far(
-        backend=counting,
-        level=level_of(counting.properties),
-        _open=lambda create: Repository.open(TOP, create=create, disk=FarDisk(patient), clock=clock),
-    )
+    return Far(backend=counting, level=level_of(counting.properties), _disk=FarDisk(patient), _clock=clock)
 
 
 def level_of(properties: Properties) -> Durability:

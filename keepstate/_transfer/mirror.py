@@ -6,7 +6,7 @@ that is not there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -35,6 +35,8 @@ class Mirror:
     """The files below one folder."""
 
     folder: Path
+    _sound: set[Path] = field(default_factory=set, repr=False, compare=False)
+    """Files that were written or read as a whole by this process."""
 
     @classmethod
     def of(cls, near: Path) -> Mirror:
@@ -43,15 +45,8 @@ class Mirror:
 
     def read(self, notebook: Notebook) -> list[Manifest]:
         """Give what was seen of one notebook, in no particular order."""
-        found = []
-        for path in self._files(notebook):
-            try:
-                manifest = decode_manifest(path.read_bytes())
-            except (OSError, IntegrityError, FormatError):
-                continue  # being replaced, or torn: it is seen again at the next look
-            if whose(manifest) == notebook:
-                found.append(manifest)
-        return found
+        found = map(_read, self._files(notebook))
+        return [manifest for manifest in found if manifest is not None and whose(manifest) == notebook]
 
     def write(self, notebook: Notebook, manifests: Iterable[Manifest]) -> None:
         """Remember what is there now, and forget what is gone.
@@ -62,17 +57,27 @@ class Mirror:
         there = {self._path(manifest): manifest for manifest in manifests}
         before = set(self._files(notebook))
         for path, manifest in there.items():
-            if path not in before:
+            if path not in before or (path not in self._sound and _read(path) != manifest):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 replace(path, encode_manifest(manifest))
+            self._sound.add(path)
         for path in before - there.keys():
             path.unlink(missing_ok=True)
+            self._sound.discard(path)
 
     def _files(self, notebook: Notebook) -> list[Path]:
         return list((self.folder / _name(*notebook)).glob("*.manifest"))
 
     def _path(self, manifest: Manifest) -> Path:
         return self.folder / _name(*whose(manifest)) / f"{_name(manifest.lineage, manifest.id)}.manifest"
+
+
+def _read(path: Path) -> Manifest | None:
+    """Give one; ``None`` if it was removed meanwhile, or a power cut has torn it."""
+    try:
+        return decode_manifest(path.read_bytes())
+    except (OSError, IntegrityError, FormatError):
+        return None
 
 
 def _name(*said: str) -> str:

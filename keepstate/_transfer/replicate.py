@@ -19,12 +19,13 @@ from keepstate._transfer.report import Pending, Progress, Round
 from keepstate.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from keepstate._base.clock import Clock, Flag
     from keepstate._model.manifest import Manifest
     from keepstate._model.snapshot import Durability
+    from keepstate._repository.replication import Copied
     from keepstate._transfer.far import Far
     from keepstate.backends import Address, Credentials
 
@@ -71,6 +72,10 @@ class Replicator:
         self._there: Repository | None = None
         self._seen: dict[str, Manifest] = {}
         self._whole: dict[str, Durability] = {}
+        self._packs: dict[str, frozenset[str]] = {}
+        """Member → packs that were there when :attr:`_whole` was found out."""
+        self._broken: set[str] = set()
+        """Snapshots that were not whole then."""
 
     @property
     def _far_repository(self) -> Repository:
@@ -99,17 +104,20 @@ class Replicator:
         began, before = self._clock.monotonic(), self._far.backend.requests
         repository = self._far_repository
         self._look(repository)
-        nbytes = 0
-        ids: list[str] = []
-        for group in _by_member(self._wanted()):
-            copied = self._copy(repository, group, stop, on_progress)
-            nbytes += copied[1]
-            ids += copied[0]
-        self._look(repository)
-        self._prove(repository)
+        copied: list[Copied] = []
+        groups = _by_member(self._wanted())
+        for group in groups:
+            copied.append(self._copy(repository, group, stop, on_progress))
+            if stop.is_set():
+                break
+        else:
+            self._look(repository)
+            self._prove(repository, just_seen={group[0].member for group in groups})
+        if lost := [why for each in copied for why in each.lost.values()]:
+            raise IntegrityError("; ".join(lost))
         return Round(
-            ids=tuple(ids),
-            sent_bytes=nbytes,
+            ids=tuple(own for each in copied for own in each.ids),
+            sent_bytes=sum(each.nbytes for each in copied),
             requests=self._far.backend.requests - before,
             seconds=self._clock.monotonic() - began,
         )
@@ -120,7 +128,7 @@ class Replicator:
         manifests: Sequence[Manifest],
         stop: Flag,
         on_progress: Callable[[Progress], None],
-    ) -> tuple[list[str], int]:
+    ) -> Copied:
         before = self._far.backend.requests
 
         def progress(done: int, total: int) -> None:
@@ -128,23 +136,19 @@ class Replicator:
 
         for attempt in range(ATTEMPTS):
             try:
-                copied = self._near.replicate_to(repository, manifests, stop=stop, on_progress=progress)
+                return self._near.replicate_to(repository, manifests, stop=stop, on_progress=progress)
             except ConflictError:
                 if attempt + 1 == ATTEMPTS:
                     raise
-                continue
-            if copied.lost:
-                self._look(repository)
-                raise IntegrityError("; ".join(copied.lost.values()))
-            return copied.ids, copied.nbytes
         raise AssertionError("the last attempt returns or raises")
 
     def _look(self, repository: Repository) -> None:
         """Learn which snapshots are there, of everyone who writes from here."""
         seen: dict[str, Manifest] = {}
-        for member in self._members():
-            for manifest in repository.manifests(member=member):
-                seen[manifest.id] = manifest
+        with self._far.strictly():
+            for member in self._members():
+                for manifest in repository.manifests(member=member):
+                    seen[manifest.id] = manifest
         self._seen = seen
         notebooks = {whose(manifest) for manifest in self._near.manifests()}
         for notebook in {*notebooks, *self._settings.notebooks}:
@@ -153,29 +157,49 @@ class Replicator:
     def _members(self) -> set[str]:
         return {*self._near.members(), *(member for _, member, _ in self._settings.notebooks)}
 
-    def _prove(self, repository: Repository) -> None:
-        """Say of what is there how sure that is; one that is here too is gone through chunk by chunk."""
+    def _prove(self, repository: Repository, *, just_seen: Collection[str] = ()) -> None:
+        """Say of what is there how sure that is; one that is here too is gone through chunk by chunk.
+
+        All of them are, here or not, once a pack has gone that was there before.
+
+        Args:
+            repository: At the far side.
+            just_seen: Members whose packs were listed for the last copy, and are known better than a listing
+                that comes late would tell.
+        """
         here = {manifest.id for manifest in self._near.manifests()}
+        there: dict[str, frozenset[str]] = {}
         whole: dict[str, Durability] = {}
         for own, manifest in self._seen.items():
-            known = self._whole.get(own)
-            if known is None and own in here and not repository.holds_whole(manifest, beside=self._near):
-                continue
-            whole[own] = self._far.level
-        self._whole = whole
+            member = manifest.member
+            known = self._packs.get(member, frozenset())
+            if member not in there:
+                there[member] = repository.usable_packs(member, known=known, look=member not in just_seen)
+            is_new = (own not in self._whole and own in here) or own in self._broken
+            if not is_new and known <= there[member]:
+                whole[own] = self._far.level
+            elif repository.holds_whole(manifest, beside=self._near):
+                whole[own] = self._far.level
+                self._broken.discard(own)
+            else:
+                self._broken.add(own)
+        self._broken &= self._seen.keys()
+        self._whole, self._packs = whole, there
 
     def levels(self) -> Mapping[str, Durability]:
         """Say which snapshots are at the far side, and how sure that is; asks nobody."""
         return self._whole
 
     def upkeep(self) -> None:
-        """Remove at the far side what retention no longer keeps."""
+        """Remove at the far side what retention no longer keeps of the notebooks of this session."""
         repository = self._far_repository
         late = self._far.backend.properties.listing_delay_seconds
-        for member in self._near.members():
+        for project, member, notebook in self._settings.notebooks:
             try:
                 repository.prune(
                     member=member,
+                    project=project,
+                    notebook=notebook,
                     keep_last=self._settings.keep_last,
                     budget_bytes=self._settings.budget_bytes,
                     running={manifest.lineage for manifest in self._near.manifests(member=member)},

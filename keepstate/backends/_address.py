@@ -63,7 +63,11 @@ class Address:
     def __str__(self) -> str:
         if self.is_folder:
             return self.folder
-        place = "/".join(filter(None, (quote(self.container, safe=""), quote(self.folder, safe="/+@"))))
+        if self.scheme == "hf":
+            container = f"buckets/{quote(self.container, safe='/')}"
+        else:
+            container = quote(self.container, safe="")
+        place = "/".join(filter(None, (container, quote(self.folder, safe="/+@"))))
         return f"{self.scheme}://{place}" + (f"?{urlencode(self.options, safe=':/')}" if self.options else "")
 
 
@@ -77,6 +81,8 @@ def read_address(text: str | os.PathLike[str]) -> Address:
     'team'
     >>> str(read_address("s3://bucket/team/?region=eu-1"))
     's3://bucket/team?region=eu-1'
+    >>> str(read_address("hf://buckets/ana/state/team"))
+    'hf://buckets/ana/state/team'
     """
     said = os.fspath(text)
     scheme, there, rest = said.partition("://")

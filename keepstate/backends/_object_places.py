@@ -196,7 +196,9 @@ def _opener_s3(
         "region": region,
         "virtual_hosted_style_request": virtual,
         "skip_signature": False,
-        "unsigned_payload": False,
+        # The tag of the answer is compared, so a signature over the bytes would only hash them once more
+        # (25 to 40 ms for 32 MiB on 2 cores).
+        "unsigned_payload": not is_amazon and address.scheme == "s3",
         "s3_express": False,
         "request_payer": False,
         "conditional_put": "etag",

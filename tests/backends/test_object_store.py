@@ -400,7 +400,7 @@ def test_nothing_comes_from_the_environment(scripted, monkeypatch):
         "REGION": "eu-environment-1",
         "BUCKET": "other",
         "SKIP_SIGNATURE": "true",
-        "UNSIGNED_PAYLOAD": "true",
+        "UNSIGNED_PAYLOAD": "false",
         "VIRTUAL_HOSTED_STYLE_REQUEST": "true",
         "S3_EXPRESS": "true",
         "REQUEST_PAYER": "true",
@@ -416,7 +416,7 @@ def test_nothing_comes_from_the_environment(scripted, monkeypatch):
     assert "/us-east-1/s3/" in headers["authorization"]
     assert "x-amz-security-token" not in headers
     assert "x-amz-request-payer" not in headers
-    assert headers["x-amz-content-sha256"] != "UNSIGNED-PAYLOAD"
+    assert headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
 
 
 @pytest.mark.parametrize(

@@ -34,5 +34,9 @@ def release_machine(host: Host) -> bool:
     """
     if host.name != "colab":
         return False
-    importlib.import_module("google.colab.runtime").unassign()
+    try:
+        runtime = importlib.import_module("google.colab.runtime")
+    except ImportError:
+        return False  # somebody says that this is Colab, and it has not Colab's modules
+    runtime.unassign()
     return True

@@ -14,6 +14,7 @@ from keepstate._session.options import LONGEST_LIMIT
 from keepstate._transfer import Options as Times
 from keepstate._transfer import Report, Transfer
 from keepstate._transfer.errand import errand
+from keepstate._transfer.folder import Folder
 from keepstate._transfer.mirror import Mirror
 from keepstate.errors import IntegrityError, NotFoundError, StoreError
 
@@ -58,6 +59,10 @@ class FarSide:
     """Why that, or bringing something from there, failed last; a sentence."""
     times: Times = field(default_factory=Times)
     _transfer: Transfer | None = None
+    _seen: frozenset[str] = frozenset()
+    """Snapshots that were there when it was looked last."""
+    _sender_before: int = 0
+    """Process whose report was there before this session's own began."""
 
     @property
     def notebook(self) -> tuple[str, str, str]:
@@ -75,6 +80,7 @@ class FarSide:
             self.trouble = str(error)
         else:
             self.looked, self.trouble = True, None
+            self._seen = frozenset(manifest.id for manifest in self.manifests())
 
     def manifests(self) -> list[Manifest]:
         """Give the snapshots of this notebook that were seen there last."""
@@ -125,6 +131,8 @@ class FarSide:
 
     def begin(self) -> None:
         """Start to send what is saved."""
+        before = Folder.of(self.near).read_report()
+        self._sender_before = 0 if before is None else before.pid
         self._transfer = Transfer.start(
             self.near,
             address=str(self.address),
@@ -191,8 +199,27 @@ class FarSide:
         return Report(place=str(self.address)) if self._transfer is None else self._transfer.report()
 
     def levels(self) -> Mapping[str, Durability]:
-        """Say which snapshots are there, and how sure that is; others are ``local``."""
-        return self.report().levels
+        """Say which snapshots are there, and how sure that is; others are ``local``.
+
+        Until the process that sends has seen for itself, what the look has found counts: a manifest appears
+        there once all that it needs has been taken.
+        """
+        report = self.report()
+        if self._has_been_there(report):
+            return report.levels
+        level: Durability = "queued" if self.address.is_folder else "verified"
+        return {**dict.fromkeys(self._seen, level), **report.levels}
+
+    def error(self, report: Report) -> str | None:
+        """Say what does not work now: the sending, or else what the user has asked for last."""
+        if report.error is not None:
+            return report.error
+        # Where nobody has looked since the store could not be reached, whoever sends knows better.
+        return None if not self.looked and self._has_been_there(report) else self.trouble
+
+    def _has_been_there(self, report: Report) -> bool:
+        is_ours = report.pid not in (0, self._sender_before)
+        return is_ours and report.requests > 0 and (bool(report.levels) or report.error is None)
 
     def needs_seconds(self) -> float:
         """Say how long what is pending will take, by what was measured; 0 where that is not known."""

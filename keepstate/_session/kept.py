@@ -10,7 +10,7 @@ from keepstate._model.snapshot import RestoreReport, Snapshot
 from keepstate._repository import newest_first
 from keepstate._session.recovery import explain, put_random_states_back
 from keepstate._snapshot import Loader, best_of, find, restore_names, snapshot_of, version_remarks
-from keepstate.errors import InvalidInputError, NotFoundError
+from keepstate.errors import InvalidInputError, KeepstateError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +52,16 @@ class Kept:
         there = {manifest.id: manifest for manifest in self.far.manifests()}
         return newest_first({**there, **{manifest.id: manifest for manifest in self.here()}}.values())
 
+    def _asked_for(self) -> list[Manifest]:
+        """The same for a call that may wait: the store is looked at if it could not be at the start."""
+        if self.far is not None and not self.far.looked:
+            self.far.look()
+            if self.far.trouble is not None:
+                self.kernel.say(
+                    f"keepstate: the store cannot be reached, so this is from here: {self.far.trouble}"
+                )
+        return self.manifests()
+
     def bring(self, manifest: Manifest) -> None:
         """Have a snapshot in the repository of this machine, from where it is decoded.
 
@@ -74,7 +84,7 @@ class Kept:
     def restore(self, names: Sequence[str], *, at: object, overwrite: bool) -> RestoreReport:
         """Bind kept values; see :func:`keepstate.restore`."""
         began = self.clock.monotonic()
-        newest = self.manifests()
+        newest = self._asked_for()
         chosen = find(newest, at)
         _must_have(chosen, names)
         self.bring(chosen)
@@ -108,7 +118,7 @@ class Kept:
                 f"member={member!r}: this version loads the state of {self.identity.member!r} only, because "
                 "decoding another member's objects could run their code"
             )
-        chosen = find(self.manifests(), at)
+        chosen = find(self._asked_for(), at)
         _must_have(chosen, [name])
         self.bring(chosen)
         return Loader(self.repository, chosen, self.kernel.namespace, bind=False).value(name)
@@ -127,7 +137,13 @@ class Kept:
         newest = self.manifests()
         chosen = best_of(newest)
         if chosen is not None and name in chosen.names:
-            self.bring(chosen)
+            try:
+                self.bring(chosen)
+            except KeepstateError as error:
+                self.kernel.say(
+                    f"keepstate: {name!r} is made anew, because the kept one cannot be had: {error}"
+                )
+                return make()
             loader = Loader(self.repository, chosen, self.kernel.namespace)
             outcome = restore_names(loader, [name])
             if name in outcome.restored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from dataclasses import replace
@@ -27,7 +28,7 @@ from keepstate._session.pruning import Pruning
 from keepstate._session.recovery import Recovery
 from keepstate._session.saving import Saving, new_id, new_lineage
 from keepstate._snapshot import best_of, snapshot_of
-from keepstate._tracking import Selection, check_name
+from keepstate._tracking import Selection, check_name, redact
 from keepstate.errors import CaptureError, KeepstateError, NotFoundError, SessionError, StoreError
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ class Session:
             )
             self._kernel.say(
                 "keepstate: what happens from now on is kept on this machine, and sent once the store can be "
-                "reached; keepstate.restore() brings back what is there."
+                "reached. Then keepstate.snapshots() lists what is there, and keepstate.restore(at=…) brings "
+                "it back."
             )
             return self._kept.here()
         newest = self._kept.manifests()
@@ -334,7 +336,7 @@ class Session:
             # Without a far store what is committed is where it must be.
             pending_bytes=0 if report is None else _pending_bytes(report, last),
             error=self._saving.error
-            or (None if self._far is None or report is None else report.error or self._far.trouble)
+            or (None if self._far is None or report is None else self._far.error(report))
             or (None if self._notifier is None else self._notifier.trouble),
             state="guarding" if self.active else "stopped",
             cadence_seconds=agenda.cadence_seconds,
@@ -360,8 +362,8 @@ class Session:
         """Say what the far store holds that this session does not know of."""
         if self._far is None:
             return []
-        known = {self._saving.lineage, *self._saving.parents}
-        beside = [each for each in self._far.manifests() if each.lineage not in known]
+        known = {**self._saving.parents, self._saving.lineage: math.inf}
+        beside = [each for each in self._far.manifests() if each.sequence > known.get(each.lineage, 0)]
         if not beside:
             return []
         newest = newest_first(beside)[0]
@@ -449,7 +451,7 @@ class Session:
         """
         if not self.active:
             return
-        self._saving.cells.append(cell)
+        self._saving.cells.append(replace(cell, source=self._without_secrets(cell.source)))
         for sentence in self._recovery.after_cell():
             self._kernel.say(sentence)
         explanation = None if missing is None else self._recovery.explain_missing(missing)
@@ -466,6 +468,10 @@ class Session:
     def trouble(self, error: BaseException) -> None:
         """Remember what went wrong in a hook; ``status()`` shows it."""
         self._saving.trouble(error)
+
+    def _without_secrets(self, source: str) -> str:
+        """Take keys out of a cell, the store's own among them: the record of cells goes where others read."""
+        return redact(source if self._far is None else self._far.credentials.redact(source))
 
     # -- small things --------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from keepstate._base.mounts import is_mounted_elsewhere
 from keepstate._hosts import Host, detect_host
+from keepstate._session.advice import DRIVE_POINTS
 from keepstate._session.options import Options, read_options, read_store
 from keepstate._session.settings import Settings, read_settings
 from keepstate.errors import InvalidInputError
@@ -44,11 +45,7 @@ class Surroundings:
     def _offers(self, given: Mapping[str, object]) -> list[str]:
         """Give the host's folders; a mounted one only where it need not be guessed whose state it is."""
         known = all(self.names(given).values())
-        return [
-            offer
-            for offer in self.host.profile.offers
-            if known or not is_mounted_elsewhere(Path(offer).expanduser())
-        ]
+        return [offer for offer in self.host.profile.offers if _counts(offer, known=known)]
 
     def tracked(self, given: Mapping[str, object]) -> list[object]:
         """Give what shall be tracked: names, and objects that a variable holds.
@@ -68,13 +65,23 @@ class Surroundings:
         said = self.settings.completing({"store": given})["store"]
         return given is None and said is not None
 
-    def store(self, given: str | None) -> Address:
+    def store(self, given: str | None, named: Mapping[str, str | None]) -> Address:
         """Find the store that ``start(store=given)`` would use here.
+
+        Args:
+            given: The argument.
+            named: ``project``, ``member`` and ``notebook``, as far as the call would name them.
 
         Raises:
             InvalidInputError: It is no path of a folder, and no address.
         """
-        return read_store(self.settings.completing({"store": given})["store"], self._offers({}))
+        return read_store(self.settings.completing({"store": given})["store"], self._offers(named))
+
+
+def _counts(offer: str, *, known: bool) -> bool:
+    if is_mounted_elsewhere(Path(offer).expanduser()):
+        return known
+    return not offer.startswith(DRIVE_POINTS)  # while Drive is not mounted, what is there is any other folder
 
 
 def look_around(namespace: Mapping[str, object]) -> Surroundings:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keepstate._repository import Repository
+from keepstate._session.identity import is_shared
 from keepstate.errors import InvalidInputError, StoreError
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def remember(store: Address, repository: Repository) -> None:
 
 
 def _line(store: Address, repository: Repository | None) -> str:
-    if not store.is_folder or repository is None:
+    if repository is None or not store.is_folder or is_shared(store.path):
+        # The repository that is filled first has an id of its own, which says nothing of the place.
         return f"far {str(store)!r}"
     return f"{repository.store_id} {str(store.path.resolve())!r}"
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import psutil
 
 from keepstate._base.clock import SYSTEM_CLOCK
+from keepstate._base.mounts import file_system
 from keepstate._cli.answer import NoStoreError
 from keepstate._cli.scope import credentials_here
 from keepstate._repository import Repository
 from keepstate._repository.marker import FORMAT
 from keepstate._session.identity import is_shared
-from keepstate.backends import LocalBackend, open_backend, open_mounted, try_out
+from keepstate.backends import LocalBackend, open_backend, try_out
 from keepstate.errors import KeepstateError, NotAStoreError
 
 if TYPE_CHECKING:
@@ -49,17 +50,17 @@ class Place:
 def look_at_store(scope: Scope) -> tuple[Place, Repository | None, Trial | None]:
     """Find out about the store of a scope; where ``--store`` names it, it is tried out as well."""
     address = scope.address
-    if address.is_folder:
-        place, repository = look_at(address.path)
-        if scope.store is None or place.trouble is not None or not place.exists:
-            return place, repository, None
-        backend = open_mounted(address.path) if place.shared else LocalBackend(address.path)
-        with closing(backend):
-            return place, repository, try_out(backend, clock=SYSTEM_CLOCK)
-    return _look_far(scope, address)
+    if not address.is_folder or is_shared(address.path):
+        return _look_far(scope, address)
+    place, repository = look_at(address.path)
+    if scope.store is None or place.trouble is not None or not place.exists:
+        return place, repository, None
+    with closing(LocalBackend(address.path)) as backend:
+        return place, repository, try_out(backend, clock=SYSTEM_CLOCK)
 
 
 def _look_far(scope: Scope, address: Address) -> tuple[Place, Repository | None, Trial | None]:
+    """Find out about a store elsewhere; a mounted folder is touched by a helper process only: it may hang."""
     trouble: str | None = None
     repository: Repository | None = None
     trial: Trial | None = None
@@ -79,7 +80,7 @@ def _look_far(scope: Scope, address: Address) -> tuple[Place, Repository | None,
         format=None if repository is None else FORMAT,
         writable=trouble is None,
         free_bytes=None,
-        file_system=address.scheme,
+        file_system=file_system(address.folder) if address.is_folder else address.scheme,
         shared=True,
         trouble=trouble,
     )

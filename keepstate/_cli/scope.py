@@ -17,7 +17,7 @@ from keepstate._session.near import known_near_folder
 from keepstate._session.options import read_store
 from keepstate._session.surroundings import look_around
 from keepstate._session.trust import must_be_the_users
-from keepstate._transfer.far import open_far
+from keepstate._transfer.far import HURRIED, open_far
 from keepstate.errors import (
     AmbiguousError,
     InvalidInputError,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from keepstate._model.manifest import Manifest
     from keepstate._model.snapshot import Durability
     from keepstate._repository import DamagedManifest
+    from keepstate._transfer.far import Far
     from keepstate.backends import Address, Credentials
 
 
@@ -49,8 +50,11 @@ class Scope:
 
     @property
     def address(self) -> Address:
-        """Where the store is."""
-        return read_store(self.store) if self.store is not None else look_around({}).store(None)
+        """Where the store is; without ``--store`` the one that ``start()`` with the same names would use."""
+        if self.store is not None:
+            return read_store(self.store)
+        named = {"project": self.project, "member": self.member, "notebook": self.notebook}
+        return look_around({}).store(None, named)
 
     def open(self) -> Repository:
         """Open the store that is there.
@@ -71,29 +75,39 @@ class Scope:
             if around.names_store(None):
                 must_be_the_users(address, around)
         try:
-            if address.is_folder:
+            if address.is_folder and not is_shared(address.path):
                 return Repository.open(address.path, create=False)
-            far = open_far(address, credentials_here(address), stop=Word(), cached_bytes=CACHED_BYTES)
-            return far.repository(create=False)
+            return self._far(address).repository(create=False)
         except NoStoreHereError as error:
             raise NoStoreError(f"there is no store at {address}: name one with --store") from error
 
     def waiting(self) -> list[Manifest]:
-        """Snapshots in this scope that are on this machine, on their way to a far store."""
-        near = known_near_folder(self.address)
-        if near is None or self.address.is_folder:
-            return []
+        """Snapshots in this scope that are on this machine, and may be on their way to a far store."""
+        near = self.near()
+        return [] if near is None else self.manifests(near)
+
+    def near(self) -> Repository | None:
+        """Open the repository of this machine from which a far store is filled; ``None``: there is none."""
+        folder = known_near_folder(self.address)
         try:
-            return self.manifests(Repository.open(near, create=False))
+            return None if folder is None else Repository.open(folder, create=False)
         except StoreError:
-            return []  # nothing was saved there yet
+            return None  # nothing was saved there yet
 
     def level(self) -> Durability:
         """Say how sure what is kept at the store is."""
         address = self.address
-        if not address.is_folder:
-            return open_far(address, credentials_here(address), stop=Word()).level
-        return "queued" if is_shared(address.path) else "local"
+        is_here = address.is_folder and not is_shared(address.path)
+        return "local" if is_here else self._far(address).level
+
+    def _far(self, address: Address) -> Far:
+        return open_far(
+            address,
+            credentials_here(address),
+            stop=Word(),
+            backoff=HURRIED,  # somebody sits before the terminal
+            cached_bytes=CACHED_BYTES,
+        )
 
     def manifests(self, repository: Repository) -> list[Manifest]:
         """Snapshots in this scope, newest first."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from keepstate._model.manifest import Manifest
-    from keepstate._model.snapshot import Snapshot
+    from keepstate._model.snapshot import Durability, Snapshot
     from keepstate._repository import Repository
 
     Cells = list[tuple[int | None, str]]
@@ -39,11 +39,15 @@ def show(
     """Show one snapshot: its names, what was not kept and why, versions, and the cells that had run."""
     scope = Scope(store, project, member, notebook)
     repository = scope.open()
-    manifest = one_snapshot(scope.manifests(repository), id)
-    cells, trouble = _cells(repository, manifest)
+    there = scope.manifests(repository)
+    levels = dict.fromkeys((each.id for each in there), scope.level())
+    waiting = [each for each in scope.waiting() if each.id not in levels]
+    manifest = one_snapshot([*there, *waiting], id)
+    cells, trouble = _cells(repository if manifest.id in levels else scope.near() or repository, manifest)
+    durability = levels.get(manifest.id, "local")
     return Answer(
-        document=_document(manifest, cells),
-        text=tuple(_text(manifest, cells)),
+        document=_document(manifest, cells, durability),
+        text=tuple(_text(manifest, cells, durability)),
         remarks=(trouble,) if trouble else (),
         exit_code=FAILED if trouble else FINE,
     )
@@ -59,9 +63,9 @@ def _cells(repository: Repository, manifest: Manifest) -> tuple[Cells, str]:
         return [], f"the record of the cells that had run cannot be read: {sentence(error)}"
 
 
-def _document(manifest: Manifest, cells: Cells) -> dict[str, object]:
+def _document(manifest: Manifest, cells: Cells, durability: Durability) -> dict[str, object]:
     return {
-        **snapshot_document(manifest),
+        **snapshot_document(manifest, durability),
         "entries": {
             name: {"type": entry.type, "logical_bytes": entry.logical_bytes, "kept_in": entry.kept_in}
             for name, entry in sorted(manifest.names.items())
@@ -77,8 +81,9 @@ def _document(manifest: Manifest, cells: Cells) -> dict[str, object]:
     }
 
 
-def _text(manifest: Manifest, cells: Cells) -> list[str | Table]:
-    blocks: list[str | Table] = [facts(_facts(manifest, snapshot_of(manifest))), "", *_names(manifest)]
+def _text(manifest: Manifest, cells: Cells, durability: Durability) -> list[str | Table]:
+    shown = snapshot_of(manifest, durability=durability)
+    blocks: list[str | Table] = [facts(_facts(manifest, shown)), "", *_names(manifest)]
     if manifest.skipped:
         blocks += ["", columns(["not kept", "why"], sorted(map(list, manifest.skipped.items())))]
     if manifest.pending:

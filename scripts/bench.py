@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench_far
+
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 3
 GB = 1e9
@@ -230,6 +232,7 @@ def main() -> None:
             [sys.executable, __file__, name], capture_output=True, text=True, check=True
         ).stdout
         results[name] = json.loads(out.splitlines()[-1])
+    far = bench_far.measure()
     versions = {p: importlib.metadata.version(p) for p in ("numpy", "pandas", "joblib", "dill", "blosc2")}
     about = {
         "python": platform.python_version(),
@@ -237,9 +240,9 @@ def main() -> None:
         **versions,
     }
     (ROOT / "docs" / "benchmarks.json").write_text(
-        json.dumps({"about": about, "limits": bounds, "results": results}, indent=1) + "\n"
+        json.dumps({"about": about, "limits": bounds, "results": results, "far": far}, indent=1) + "\n"
     )
-    (ROOT / "docs" / "benchmarks.md").write_text(page(about, bounds, results))
+    (ROOT / "docs" / "benchmarks.md").write_text(page(about, bounds, results) + bench_far.section(far))
 
 
 def page(about: dict[str, str], bounds: dict[str, float], results: dict[str, object]) -> str:

@@ -16,8 +16,9 @@ import sys
 from threading import Event
 
 import psutil
+import requests
 from kernels import TIMEOUT, Kernel, Reply
-from s3_servers import wait_until
+from s3_servers import RcloneServer, wait_until
 
 from keepstate._transfer.folder import Folder
 
@@ -130,6 +131,23 @@ class Machine:
         kernel.said = kernel.run(start(self.address) if code is None else code).text if code != "" else ""
         return kernel
 
+    def script(self, code):
+        """Run a plain script to its end and give what it printed; it must not complain of anything."""
+        path = self.disk / "script.py"
+        path.write_text(code)
+        variables = {k: v for k, v in os.environ.items() if not k.startswith(("KEEPSTATE", "JPY_"))}
+        done = subprocess.run(
+            [sys.executable, str(path)],
+            cwd=self.disk,
+            env={**variables, "HOME": str(self.disk), **self.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=TIMEOUT,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
+        return done.stdout
+
     def processes(self):
         """All that runs here."""
         found = []
@@ -166,8 +184,7 @@ class Machine:
         for process in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
-        for kernel in self.kernels:
-            kernel.end()
+        self._leave_kernels()
         wait_until(lambda: not self.processes(), "everything is dead", _END_SECONDS)
 
     def wipe(self):
@@ -175,12 +192,18 @@ class Machine:
         self.lose_power()
         shutil.rmtree(self.disk)
 
+    def _leave_kernels(self):
+        """Kill those that live, and close what speaks to the dead ones."""
+        for kernel in self.kernels:
+            kernel.end()
+            if kernel.client is not None:
+                kernel._close()
+
     def settle(self):
         """See that nothing was said beside the cells; end all kernels, then whatever is left must go."""
         alive = [kernel for kernel in self.kernels if kernel.client is not None]
         loud = [kernel.strays for kernel in alive if not kernel.silent()]
-        for kernel in self.kernels:
-            kernel.end()
+        self._leave_kernels()
         for process in self.transfers():
             with contextlib.suppress(psutil.Error):
                 process.terminate()
@@ -240,6 +263,27 @@ def start(address, *, member="m", interval=0.5, more=""):
         f"s = keepstate.start(store={address!r}, project='p', member={member!r}, notebook='n', "
         f"interval={interval}{more})\n{DEFINITIONS}"
     )
+
+
+class OwnKey(RcloneServer):
+    """A server whose secret can be changed, as a key that expires."""
+
+    def command(self):
+        """As of any rclone, with our secret."""
+        said = super().command()
+        said[said.index("--auth-key") + 1] = ",".join(self.credentials.values())
+        return said
+
+    def answers(self):
+        """Whether it says anything: what asks for the tests has the first key."""
+        with contextlib.suppress(requests.ConnectionError):
+            return self.ask("GET", "/").status_code in (200, 403)
+        return False
+
+    def change_secret(self, secret):
+        """Accept this one from now on, and no other."""
+        self.credentials = {**self.credentials, "AWS_SECRET_ACCESS_KEY": secret}
+        self.restart()
 
 
 def pause(seconds):
@@ -306,13 +350,13 @@ class Campaign:
         """Save, and be still until that is sent: a round begins two seconds after the last snapshot."""
         for _ in range(self.chance.randint(1, 3)):
             kernel.run(f"{STEP}\nkeepstate.snapshot(f'step {{step}}')")
-        return self.chance.uniform(1.6, 3.2)
+        return self.chance.uniform(1.8, 4.5)
 
     def _finishing(self, kernel):
         """Have everything sent at once."""
-        kernel.run(f"{STEP}\nkeepstate.snapshot(f'step {{step}}', wait=False)")
+        kernel.run(f"{STEP}\nkeepstate.snapshot(wait=False)")
         kernel.send(f"{STEP}\nprint(keepstate.finish(release=False).last_snapshot.id)")
-        return self.chance.uniform(0.0, 1.2)
+        return self.chance.uniform(0.0, 2.5)
 
     def _said_in(self, kernel):
         """A finish() that has returned has promised that the last snapshot is there."""

@@ -303,8 +303,8 @@ class FlakyProxy:
         return self
 
     def __exit__(self, *exc):
+        self.cut()  # first: a request that is let go must find its way cut
         self._ended.set()
-        self.cut()
         self._accepting.join()
         for thread in self._threads:
             thread.join()

@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
+from keepstate._base.quiet import silence
 from keepstate._base.retry import Backoff, keep_trying
 from keepstate._base.word import Word
 from keepstate._capture import interrupts
@@ -149,8 +150,6 @@ class Notifier:
     # -- the thread ----------------------------------------------------------------------------------
 
     def _run(self, webhook: Webhook) -> None:
-        from keepstate._session.webhook import silence
-
         try:
             with silence():
                 while not self._let_go:

@@ -3,19 +3,16 @@
 The adapter of ``requests`` is used without its session: that would follow redirects (or, told not to, still
 read the whole body of one), keep cookies, and send passwords from ``~/.netrc``.
 
-``urllib3`` logs the path of every request at level DEBUG. A user who works at that level would see our secret
-in the cell that happens to run, so the records of our thread, and of no other, are dropped where they arise.
-The same goes for ``http.client.HTTPConnection.debuglevel``, which prints.
+``http.client.HTTPConnection.debuglevel``, which prints, is of no effect here; what is logged is left to
+:mod:`keepstate._base.quiet`.
 
 Importing this module imports ``requests`` (0.1 s); it is done when there is something to send it to.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -50,15 +47,6 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "Connection": "close",
 }
-
-_LOGGERS = (
-    "urllib3.connection",
-    "urllib3.connectionpool",
-    "urllib3.poolmanager",
-    "urllib3.response",
-    "urllib3.util.retry",
-)
-"""All that have records of a request (urllib3 1.26 to 2.8)."""
 
 
 class WebhookError(Exception):
@@ -134,27 +122,6 @@ class Webhook:
                     socket.socket.shutdown(wire, socket.SHUT_RDWR)
                 except OSError:
                     pass  # it is gone already
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Drop what urllib3 logs from this thread; records of other threads, and all levels, stay as they are.
-
-    With no handler of the user's, urllib3's own keeps ``logging.lastResort`` from printing.
-    """
-    mine = threading.get_ident()
-
-    def is_foreign(_record: logging.LogRecord) -> bool:
-        return threading.get_ident() != mine
-
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    for logger in loggers:
-        logger.addFilter(is_foreign)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(is_foreign)
 
 
 class _Adapter(HTTPAdapter):

@@ -14,10 +14,11 @@ import requests
 import urllib3
 
 from keepstate._base.clock import SYSTEM_CLOCK
+from keepstate._base.quiet import silence
 from keepstate.backends._drive_answers import FILE_FIELDS, LIST_FIELDS, File, Ids, Page, read_answer
 from keepstate.backends._drive_errors import read_refusal
 from keepstate.backends._drive_tokens import is_this_machine
-from keepstate.backends._drive_wire import Sessions, silence
+from keepstate.backends._drive_wire import Sessions
 from keepstate.errors import InvalidInputError, StoreError, UnavailableError
 
 if TYPE_CHECKING:

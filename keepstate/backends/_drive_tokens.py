@@ -16,10 +16,11 @@ import requests
 import urllib3
 
 from keepstate._base.clock import SYSTEM_CLOCK
+from keepstate._base.quiet import silence
 from keepstate._base.retry import read_retry_after
 from keepstate.backends._credentials import Credentials
 from keepstate.backends._drive_errors import SIGN_IN, read_reasons
-from keepstate.backends._drive_wire import Sessions, silence
+from keepstate.backends._drive_wire import Sessions
 from keepstate.errors import CredentialsError, UnavailableError
 
 if TYPE_CHECKING:

@@ -1,15 +1,13 @@
-"""Connections for requests to Google that nobody hears and that nothing else changes.
+"""Connections for requests to Google that print nothing and that nothing else changes.
 
-``urllib3`` logs the address of every request, and that of an upload is a key to it; a user who works at
-level DEBUG would see it in the cell that happens to run. So records are dropped where they arise, those of
-our calls and no others. ``http.client.HTTPConnection.debuglevel``, which prints, is of no effect here.
+``http.client.HTTPConnection.debuglevel``, which prints, is of no effect here; what is logged is left to
+:mod:`keepstate._base.quiet`.
 
 Importing this module imports ``requests`` (0.1 s).
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
@@ -25,50 +23,8 @@ if TYPE_CHECKING:
 
     from urllib3.poolmanager import PoolManager
 
-_LOGGERS = (
-    "urllib3.connection",
-    "urllib3.connectionpool",
-    "urllib3.poolmanager",
-    "urllib3.response",
-    "urllib3.util.retry",
-    "google.auth._default",
-    "google.auth.compute_engine._metadata",
-    "google.auth.transport.requests",
-)
-"""All that have records of a request (urllib3 1.26 to 2.8), or of a sign-in (google-auth 2.63)."""
-
-
 _HEADERS = {"User-Agent": "keepstate", "Accept": "*/*", "Accept-Encoding": "identity"}
 """Not compressed: packs are already, and lengths can be compared."""
-
-
-class _Depth(threading.local):
-    """How many blocks that are to be silent the thread is in."""
-
-    value = 0
-
-
-_DEPTH = _Depth()
-
-
-def _is_foreign(_record: logging.LogRecord) -> bool:
-    return not _DEPTH.value
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Drop what the libraries log from this thread; records of other threads, and all levels, stay.
-
-    The filter is left where it is: taking it away while another thread goes through the list of filters
-    would have that thread leave one out.
-    """
-    for name in _LOGGERS:
-        logging.getLogger(name).addFilter(_is_foreign)  # one that is there is not added again
-    _DEPTH.value += 1
-    try:
-        yield
-    finally:
-        _DEPTH.value -= 1
 
 
 class Sessions:

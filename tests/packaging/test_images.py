@@ -7,13 +7,13 @@ import pytest
 IMAGES = Path(__file__).resolve().parents[1] / "data" / "images"
 
 ADDED = {
-    "colab-2025-07": {"apscheduler", "blake3", "msgspec", "watchdog"},
-    "colab-2026-07": {"apscheduler", "blake3", "msgspec"},
-    "colab-2026-07-tpu": {"apscheduler", "blake3", "blosc2", "msgspec", "watchdog"},
-    "colab-2026-08": {"apscheduler", "blake3", "msgspec"},
-    "colab-2026-08-gpu": {"apscheduler", "blake3", "msgspec"},
-    "colab-2026-08-tpu": {"apscheduler", "blake3", "blosc2", "msgspec", "watchdog"},
-    "kaggle-2026-06": {"apscheduler", "msgspec"},
+    "colab-2025-07": {"apscheduler", "blake3", "msgspec", "obstore", "watchdog"},
+    "colab-2026-07": {"apscheduler", "blake3", "msgspec", "obstore"},
+    "colab-2026-07-tpu": {"apscheduler", "blake3", "blosc2", "msgspec", "obstore", "watchdog"},
+    "colab-2026-08": {"apscheduler", "blake3", "msgspec", "obstore"},
+    "colab-2026-08-gpu": {"apscheduler", "blake3", "msgspec", "obstore"},
+    "colab-2026-08-tpu": {"apscheduler", "blake3", "blosc2", "msgspec", "obstore", "watchdog"},
+    "kaggle-2026-06": {"apscheduler", "msgspec", "obstore"},
 }
 """Image → what keepstate asks for and the image lacks; what those ask for in turn changes with releases."""
 

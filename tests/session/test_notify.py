@@ -308,7 +308,6 @@ def test_no_record_of_a_request_reaches_the_users_handlers(server, notifier_for,
         thread.join(30)
     assert [record.message for record in caplog.records] == ["the user's own"]
     assert capfd.readouterr() == ("", "")
-    assert all(not logging.getLogger(f"urllib3.{name}").filters for name in ("connectionpool", "connection"))
 
 
 def test_a_proxy_of_the_environment_is_used(server, notifier_for, monkeypatch):

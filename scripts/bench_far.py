@@ -84,10 +84,10 @@ def come_back(address: str) -> dict[str, float]:
 
     import keepstate
     from keepstate._session.far_side import FarSide
-    from keepstate._session.recovery import Recovery
+    from keepstate._session.kept import Kept
 
     took: dict[str, float] = {}
-    for kind, name in ((FarSide, "look"), (FarSide, "bring"), (Recovery, "restore")):
+    for kind, name in ((FarSide, "look"), (Kept, "bring")):
         setattr(kind, name, timed(getattr(kind, name), name, took))
     space: dict[str, object] = {}
     began = time.perf_counter()

@@ -10,12 +10,13 @@ context of their own are used; the others take a lock that another thread may ho
 from __future__ import annotations
 
 import struct
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from keepstate.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 NONE: Final = 0
 BLOSC2: Final = 1
@@ -91,6 +92,18 @@ def _methods(itemsize: int) -> list[dict[str, Any]]:
     # Bitshuffle pays for floats, no filter at all for mostly zeros.
     filters = (Filter.SHUFFLE, Filter.BITSHUFFLE, Filter.NOFILTER)
     return [{"codec": Codec.LZ4, "clevel": 5, "filters": [each]} for each in filters]
+
+
+@contextmanager
+def beside_other_threads() -> Iterator[None]:
+    """Let other threads run while one decompresses; blosc2 keeps them waiting unless it is told."""
+    import blosc2
+
+    before = blosc2.set_releasegil(True)
+    try:
+        yield
+    finally:
+        blosc2.set_releasegil(before)
 
 
 def _sample(plain: memoryview, itemsize: int) -> memoryview:

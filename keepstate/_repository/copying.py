@@ -62,7 +62,7 @@ def plan_jobs(source: Catalog, wanted: Collection[bytes], *, taken: Collection[s
 
     Args:
         source: Where it is.
-        wanted: Ids of chunks.
+        wanted: Ids of chunks, in the order in which they shall come.
         taken: Ids of packs at the target. One that is about to go there, or is damaged, cannot be put again
             under its name, so what is wanted of it goes into another.
     """
@@ -73,14 +73,15 @@ def plan_jobs(source: Catalog, wanted: Collection[bytes], *, taken: Collection[s
             homes[home.pack_id].append(home)
     jobs: list[Job] = []
     scattered: list[Location] = []
-    for pack_id, locations in sorted(homes.items()):
+    for pack_id, locations in homes.items():
         info = source.packs[pack_id]
         mostly = sum(map(_taken, locations)) >= MOSTLY_WANTED * info.nbytes
         if mostly and info.nbytes >= WHOLE_BYTES and not info.damage and pack_id not in taken:
             jobs.append(Job(pack_id, info, tuple(locations), info.nbytes))
         else:
             scattered += sorted(locations, key=lambda each: each.entry.offset)
-    return jobs + _gathered(scattered)
+    # First: they are small, and hold the records without which nobody can begin with the others.
+    return _gathered(scattered) + jobs
 
 
 def _gathered(scattered: Iterable[Location]) -> list[Job]:

@@ -59,7 +59,7 @@ class Footprint:
             if not self._needed_by[own]:
                 self._count(own, -1)
 
-    def _chunks(self, manifest: Manifest) -> set[bytes]:
+    def _chunks(self, manifest: Manifest) -> Iterable[bytes]:
         return self._reach.chunks([manifest])[0]
 
     def _count(self, own: bytes, sign: int) -> None:

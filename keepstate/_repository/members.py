@@ -7,7 +7,7 @@ see a whole one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from keepstate._base.disk import Disk, translating
 from keepstate._repository.catalog import Catalog, Location
@@ -16,8 +16,25 @@ from keepstate._repository.manifests import ManifestFolder
 from keepstate._repository.reader import ChunkReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+
+class Coming(Protocol):
+    """Packs that somebody is putting here, as seen by whoever needs them."""
+
+    @property
+    def lengths(self) -> Mapping[bytes, int]:
+        """Id and plain length of each chunk that comes or has come."""
+        ...
+
+    def more(self) -> bool:
+        """Wait until another pack is here; ``False``: all are.
+
+        Raises:
+            StoreError: It has failed, and no more will come.
+        """
+        ...
 
 
 class Members:
@@ -28,6 +45,7 @@ class Members:
         self._disk = disk
         self._catalogs: dict[str, Catalog] = {}
         self._manifests: dict[str, ManifestFolder] = {}
+        self.coming: Coming | None = None
 
     def folders(self, member: str | None) -> list[MemberFolder]:
         """Give the folder of *member*, or those of all who have written here."""
@@ -102,11 +120,14 @@ class Members:
 
         def plain_length(chunk_id: bytes) -> int | None:
             lengths = (self.catalog(folder).plain_length(chunk_id) for folder in folders)
-            return next((length for length in lengths if length is not None), None)
+            known = next((length for length in lengths if length is not None), None)
+            return self.coming.lengths.get(chunk_id) if known is None and self.coming else known
 
-        def refresh() -> None:
+        def refresh() -> bool:
+            more = self.coming is not None and self.coming.more()
             folders[:] = self.folders(member)
             for folder in folders:
                 self.refreshed(folder, trust_indexes=False)
+            return more
 
         return ChunkReader(self._disk, locate, plain_length, refresh=refresh, on_damage=self.mark)

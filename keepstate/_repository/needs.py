@@ -34,7 +34,8 @@ MOST_REMEMBERED = 1 << 20
 class Needed:
     """What one snapshot needs."""
 
-    chunks: set[bytes]
+    chunks: tuple[bytes, ...]
+    """In the order in which restoring asks for them."""
     damage: str
     """What could not be followed, so that more may be needed; empty if everything was."""
 
@@ -72,7 +73,7 @@ class Needs:
 
     def _of_one(self, manifest: Manifest) -> Needed:
         chunks, damage = self._reach.chunks([manifest])
-        return Needed(chunks, "; ".join(sorted(damage)))
+        return Needed(tuple(chunks), "; ".join(sorted(damage)))
 
 
 class _GatheringReader(ChunkReader):

@@ -179,7 +179,7 @@ class Pruner:
         self._whole_catalog()
         needed, damage = Reach(self._catalog.reader()).chunks(manifests)
         self._damage = damage
-        return needed
+        return set(needed)
 
     def _prune_packs(self) -> None:
         # What is dead goes first, so that there is space for what is copied.

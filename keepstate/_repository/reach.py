@@ -69,11 +69,15 @@ class Reach:
         """Records and refs that a manifest names."""
         groups = [entry.group for entry in manifest.names.values()]
         refs = [ref for ref in (manifest.random, manifest.cells) if ref is not None]
-        return [*groups, *manifest.definitions.values()], refs
+        return [*manifest.definitions.values(), *groups], refs
 
-    def chunks(self, manifests: Iterable[Manifest]) -> tuple[set[bytes], set[str]]:
-        """Ids of all chunks that *manifests* need, and what could not be followed."""
-        found: set[bytes] = set()
+    def chunks(self, manifests: Iterable[Manifest]) -> tuple[dict[bytes, int], set[str]]:
+        """Give all chunks that *manifests* need, and what could not be followed.
+
+        The chunks are in the order in which restoring asks for them: definitions, then name after name, of
+        each its record, lists, stream and parts.
+        """
+        found: dict[bytes, int] = {}
         damage: set[str] = set()
         seen: set[bytes] = set()
         for manifest in manifests:
@@ -89,14 +93,14 @@ class Reach:
     def groups(self, ids: Iterable[bytes], *, seen: set[bytes] | None = None) -> Iterator[Reached]:
         """Walk groups with all that they need, each once; those in *seen* not at all."""
         seen = set() if seen is None else seen
-        waiting = list(ids)
+        waiting = list(ids)[::-1]
         while waiting:
             group_id = waiting.pop()
             if group_id in seen:
                 continue
             seen.add(group_id)
             reached = self.group(group_id)
-            waiting += reached.needs
+            waiting += reached.needs[::-1]
             yield reached
 
     def group(self, group_id: bytes) -> Reached:
@@ -133,7 +137,7 @@ class Reach:
             try:
                 expanded = expand(ref, self._reader.chunk)
                 lists = {own: self._reader.length(own) for own in expanded.lists}
-                self._refs[ref] = Reached({**dict(expanded.leaves), **lists})
+                self._refs[ref] = Reached({**lists, **dict(expanded.leaves)})
             except IntegrityError as error:
                 self._refs[ref] = Reached({ref.id: 0} if ref.id else {}, damage=str(error))
         return self._refs[ref]

@@ -6,16 +6,18 @@ is tried; an error says why the first failed. Nothing stays open from one call t
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from keepstate._base.at_once import at_once
 from keepstate._base.disk import translate
 from keepstate._repository import chunk, compression, pack
 from keepstate._repository.chunk_list import expand, ref_of_list
 from keepstate.errors import IntegrityError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from keepstate._base.disk import Disk, OpenFile
@@ -23,6 +25,18 @@ if TYPE_CHECKING:
     from keepstate._repository.catalog import Location
 
     Locate = Callable[[bytes], Iterable[Location]]
+
+
+Piece = tuple[bytes, memoryview]
+"""A chunk, and where its plain bytes go."""
+
+THREADS = min(4, os.cpu_count() or 1)
+"""That check and decompress. New memory is cleared by the system, page by page, as it is first written to,
+which takes as long as either (0.5 to 2.5 s for 2 GiB on virtual machines), and this shares it out as well."""
+AT_ONCE_BYTES = 16 << 20
+"""Parts below this are read by the thread that asks for them: threads take some milliseconds to start."""
+SPAN_CHUNKS = 8
+"""Neighbours that one thread reads, 8 MiB of large arrays: mostly of one pack."""
 
 
 class OpenPacks:
@@ -97,7 +111,8 @@ class ChunkReader:
         disk: Where the packs are.
         locate: Gives the copies of a chunk.
         plain_length: Gives the length of a chunk, ``None`` if it is not there.
-        refresh: Looks at the place again: prune moves chunks from pack to pack.
+        refresh: Looks at the place again: prune moves chunks from pack to pack. Waits for what is on its way
+            there, and says whether more is.
         on_damage: Told of each copy that is damaged.
     """
 
@@ -107,7 +122,7 @@ class ChunkReader:
         locate: Locate,
         plain_length: Callable[[bytes], int | None],
         *,
-        refresh: Callable[[], None] | None = None,
+        refresh: Callable[[], bool] | None = None,
         on_damage: Callable[[Location], None] | None = None,
     ) -> None:
         self._disk = disk
@@ -128,16 +143,14 @@ class ChunkReader:
 
     def chunk(self, own_id: bytes) -> bytes:
         """Give the bytes of one chunk."""
-        target = bytearray(self.length(own_id))
-        with open_packs(self._disk) as packs:
-            why = self._try_copies(own_id, memoryview(target), packs)
-            if why is not None and self._refresh is not None:
-                self._refresh()
-                target = bytearray(self.length(own_id))  # an index may have told another
+        why: Exception | None = None
+        for _ in self._looks():
+            target = bytearray(self.length(own_id))  # each time: an index may have told another
+            with open_packs(self._disk) as packs:
                 why = self._try_copies(own_id, memoryview(target), packs)
-        if why is not None:
-            raise why
-        return bytes(target)
+            if why is None:
+                return bytes(target)
+        raise why or AssertionError("there is a first look")
 
     def record(self, own_id: bytes) -> bytes:
         """Give the bytes that an id stands for: of the chunk, or of all that it lists."""
@@ -177,13 +190,41 @@ class ChunkReader:
         return leaves
 
     def fill(self, leaves: Iterable[tuple[bytes, int]], target: memoryview) -> None:
-        """Read *leaves* one after another into *target*."""
+        """Read *leaves* into *target*, where they lie one after another."""
+        pieces: list[Piece] = []
         at = 0
+        for own_id, length in leaves:
+            pieces.append((own_id, target[at : at + length]))
+            at += length
+        if at >= AT_ONCE_BYTES:
+            pieces = self._fill_at_once(pieces)
+            while pieces and self._refresh is not None and self._refresh():
+                pieces = self._fill_at_once(pieces)
         with open_packs(self._disk) as packs:
-            for own_id, length in leaves:
-                piece = target[at : at + length]
+            for own_id, piece in pieces:
                 self._read_into(own_id, piece, packs)
-                at += length
+
+    def _fill_at_once(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Read what can be read without a second look, by several threads; give what is left."""
+
+        def read(several: Sequence[tuple[Location | None, Piece]]) -> list[Piece]:
+            left = []
+            with open_packs(self._disk) as packs:
+                for location, piece in several:
+                    try:
+                        if location is None:
+                            left.append(piece)
+                        else:
+                            read_copy(location, piece[1], packs=packs)
+                    except (IntegrityError, StoreError):
+                        left.append(piece)
+            return left
+
+        found = [(next(iter(self._locate(own_id)), None), (own_id, piece)) for own_id, piece in pieces]
+        spans = [found[at : at + SPAN_CHUNKS] for at in range(0, len(found), SPAN_CHUNKS)]
+        with compression.beside_other_threads():
+            left = at_once(read, spans, most=max(THREADS, self._disk.most_at_once))
+        return [piece for several in left for piece in several]
 
     def _read_into(self, own_id: bytes, target: memoryview, packs: OpenPacks) -> None:
         """Fill *target*, whose length is that of the chunk, from the first copy that is sound.
@@ -192,12 +233,20 @@ class ChunkReader:
             IntegrityError: No copy is; *target* holds nothing of use then.
             StoreError: The store could not be read.
         """
-        why = self._try_copies(own_id, target, packs)
-        if why is not None and self._refresh is not None:
-            self._refresh()
+        why: Exception | None = None
+        for _ in self._looks():
             why = self._try_copies(own_id, target, packs)
-        if why is not None:
-            raise why
+            if why is None:
+                return
+        raise why or AssertionError("there is a first look")
+
+    def _looks(self) -> Iterator[None]:
+        """Give once, and once more after each look at the place that may help."""
+        yield
+        more = self._refresh is not None
+        while more and self._refresh is not None:
+            more = self._refresh()
+            yield
 
     def _try_copies(self, own_id: bytes, target: memoryview, packs: OpenPacks) -> Exception | None:
         why: Exception | None = None

@@ -61,7 +61,9 @@ class Replication:
         needs: Of the source, remembered from copy to copy.
         clock: For the age of the lease.
         stop: Once it is set, no further pack is begun.
-        on_progress: Called with the bytes that are behind and that there are, from several threads.
+        on_plan: Called with id and plain length of each chunk that will be copied, before the first is.
+        on_progress: Called with the bytes that are behind and that there are, from several threads, once
+            a pack is in its place.
         drop: Takes a lease back, now or later.
         floor_bytes: What is left free on the disk of the target; ``None``: the usual.
     """
@@ -74,6 +76,7 @@ class Replication:
         needs: Needs,
         clock: Clock,
         stop: Flag,
+        on_plan: Callable[[Mapping[bytes, int]], None],
         on_progress: Callable[[int, int], None],
         drop: Callable[[Lease], None],
         floor_bytes: int | None = None,
@@ -83,6 +86,7 @@ class Replication:
         self._needs = needs
         self._clock = clock
         self._stop = stop
+        self._on_plan = on_plan
         self._on_progress = on_progress
         self._drop = drop
         self._floor = Floor(target.disk, target.folder.root, floor_bytes=floor_bytes)
@@ -113,8 +117,10 @@ class Replication:
     def _run(self, manifests: Sequence[Manifest]) -> Copied:
         self.target = self.target.refreshed()
         needed = self._needs.of(manifests, [self._source, self.target])
-        missing = {own for each in needed.values() for own in each.chunks if not self.target.has(own)}
+        chunks = dict.fromkeys(own for each in needed.values() for own in each.chunks)
+        missing = [own for own in chunks if not self.target.has(own)]
         jobs = plan_jobs(self._source, missing, taken={*self.target.packs, *self.target.condemned})
+        self._on_plan({each.entry.id: each.entry.plain for job in jobs for each in job.locations})
         total = sum(job.nbytes for job in jobs)
         self._on_progress(0, total)
         self._floor.look()

@@ -6,6 +6,7 @@ used in a child that was forked at any instant. Layout and order of writes: FORM
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,13 +34,14 @@ from keepstate._repository.writer import Writer
 from keepstate.errors import FormatError, KeepstateError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Self
 
     from keepstate._base.clock import Flag
     from keepstate._model.manifest import GroupRecord, Manifest, PartRecord, Ref
     from keepstate._repository.layout import MemberFolder
+    from keepstate._repository.members import Coming
     from keepstate._repository.reader import StoredPart
 
 
@@ -194,6 +196,15 @@ class Repository:
         """
         return self._members.reader(member).part(record)
 
+    @contextmanager
+    def taking_in(self, coming: Coming) -> Iterator[None]:
+        """Have reads inside the block wait for what is on its way here, instead of calling it missing."""
+        self._members.coming = coming
+        try:
+            yield
+        finally:
+            self._members.coming = None
+
     def refresh(self) -> None:
         """Learn which packs others have added or deleted."""
         self._members.refresh()
@@ -312,6 +323,7 @@ class Repository:
         *,
         stop: Flag,
         on_progress: Callable[[int, int], None],
+        on_plan: Callable[[Mapping[bytes, int]], None] = lambda _: None,
     ) -> Copied:
         """Copy snapshots, with all that they need and *target* lacks.
 
@@ -319,7 +331,10 @@ class Repository:
             target: Where they shall be.
             manifests: Of one member, oldest first, at least one.
             stop: Once it is set, no further pack is begun.
-            on_progress: Called with the bytes that are behind and that there are, from several threads.
+            on_progress: Called with the bytes that are behind and that there are, from several threads, once
+                a pack is in its place.
+            on_plan: Called with id and plain length of each chunk that will be copied, in the order in which
+                restoring asks for them, before the first is.
 
         Raises:
             ConflictError: Somebody pruned one of the two meanwhile; try again.
@@ -336,6 +351,7 @@ class Repository:
             needs=self._needs.setdefault(source.folder.root.name, Needs()),
             clock=self._clock,
             stop=stop,
+            on_plan=on_plan,
             on_progress=on_progress,
             drop=partial(target._drop, folder),
             floor_bytes=target._floor_bytes,

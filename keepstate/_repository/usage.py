@@ -48,7 +48,7 @@ def usage_of_member(disk: Disk, member: str, catalog: Catalog, manifests: Iterab
     projects = {}
     for project, own in sorted(by_project.items()):
         chunks, _ = reach.chunks(own)
-        needed |= chunks
+        needed |= chunks.keys()
         nbytes = sum(_stored(catalog, each) for each in chunks)
         projects[project] = ProjectUsage(snapshots=len(own), nbytes=nbytes)
     unused = sum(

@@ -6,6 +6,7 @@ and the place that outlives the machine. No network is ever waited for but in ca
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from keepstate._transfer.mirror import Mirror
 from keepstate.errors import IntegrityError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from keepstate._model.snapshot import Durability
     from keepstate._session.identity import Identity
     from keepstate._session.options import Options
-    from keepstate._transfer.errand import Errand
+    from keepstate._transfer.errand import Arriving, Errand
     from keepstate.backends import Address, Credentials
 
 ASK_AGAIN_SECONDS = 15.0
@@ -86,11 +87,9 @@ class FarSide:
         """Give the snapshots of this notebook that were seen there last."""
         return Mirror.of(self.near).read(self.notebook)
 
-    def bring(self, manifest: Manifest) -> str:
-        """Bring a snapshot here, with all that it needs.
-
-        Returns:
-            What of it is damaged or gone there, in a sentence; empty if nothing is.
+    @contextmanager
+    def bringing(self, manifest: Manifest) -> Iterator[Arriving]:
+        """Bring a snapshot here, with all that it needs; at the end of the block it is.
 
         Raises:
             StoreError: The far side fails.
@@ -108,15 +107,15 @@ class FarSide:
 
         try:
             with self._errand() as asking:
-                lost = asking.fetch(manifest.id, progress)
+                arriving = asking.fetch(manifest.id, progress)
+                yield arriving
+                self.trouble = arriving.finish() or None
         except (StoreError, IntegrityError, NotFoundError) as error:
             self.trouble = str(error)
             raise
         finally:
             if said:
                 self.kernel.progress(None)
-        self.trouble = lost or None
-        return lost
 
     def _errand(self) -> AbstractContextManager[Errand]:
         return errand(

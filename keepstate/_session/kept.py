@@ -62,16 +62,22 @@ class Kept:
                 )
         return self.manifests()
 
-    def bring(self, manifest: Manifest) -> None:
+    def bring(self, manifest: Manifest, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Have a snapshot in the repository of this machine, from where it is decoded.
+
+        Args:
+            manifest: The snapshot.
+            meanwhile: Called if it must be brought, while it comes; what it reads waits for its chunks.
 
         Raises:
             StoreError: The far store fails.
             NotFoundError: It is not there any more.
         """
-        if self.far is not None and manifest.id not in {each.id for each in self.here()}:
-            self.far.bring(manifest)
-            self.repository.refresh()
+        if self.far is None or manifest.id in {each.id for each in self.here()}:
+            return
+        with self.far.bringing(manifest) as arriving, self.repository.taking_in(arriving):
+            meanwhile()
+        self.repository.refresh()
 
     def snapshots(self) -> list[Snapshot]:
         """List what is kept of this notebook; see :func:`keepstate.snapshots`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from keepstate._snapshot import (
 from keepstate.errors import IntegrityError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from keepstate._base.clock import Clock
     from keepstate._model.manifest import Entry, Manifest
@@ -53,6 +54,10 @@ class Recovery:
     """name → the library without which it cannot be decoded; these are in *failed* too."""
     unread: dict[str, object] = field(default_factory=dict)
     """name → the restored object, until a cell reads the name."""
+    _ahead: Loader | None = None
+    """Has decoded a snapshot while it came."""
+    _added: frozenset[str] = frozenset()
+    """Definitions that were bound for it."""
 
     def carried(self) -> tuple[dict[str, Entry], dict[str, str]]:
         """Names to carry into the next snapshot by reference, and why they are not here.
@@ -76,6 +81,35 @@ class Recovery:
         self.waiting.pop(name, None)
         self.unread.pop(name, None)
 
+    @contextmanager
+    def decoding_ahead(self, manifest: Manifest) -> Iterator[Callable[[], None]]:
+        """Give what decodes a snapshot for :meth:`restore` while it still comes, as far as it has come.
+
+        Names are bound by :meth:`restore`, which also tells what failed. If the block ends with an error, so
+        that the snapshot is not there, everything is as it was.
+        """
+        before = frozenset(self.namespace)
+        loader = Loader(self.repository, manifest, self.namespace)
+
+        def decode() -> None:
+            loader.bind_definitions()
+            restore_names(loader, self._wanted(manifest))
+
+        try:
+            yield decode
+        except BaseException:
+            for name in self.namespace.keys() - before:
+                del self.namespace[name]
+            raise
+        self._ahead, self._added = loader, frozenset(self.namespace.keys() - before)
+
+    def _is_live(self, name: str) -> bool:
+        return name in self.namespace and name not in self._added
+
+    def _wanted(self, manifest: Manifest) -> list[str]:
+        """Names that the user has not bound."""
+        return [name for name in manifest.names if not self._is_live(name) and not is_folder_name(name)]
+
     def restore(self, newest: Sequence[Manifest], folders: Folders, *, clock: Clock) -> RestoreReport:
         """Bind what the newest sound snapshot has and the namespace lacks."""
         began = clock.monotonic()
@@ -83,9 +117,11 @@ class Recovery:
         if chosen is None:
             return RestoreReport(snapshot=None, restored=(), failed={}, seconds=0.0)
         self.manifest = chosen
-        live = sorted(name for name in chosen.names if name in self.namespace)
-        wanted = [name for name in chosen.names if name not in self.namespace and not is_folder_name(name)]
-        loader = Loader(self.repository, chosen, self.namespace)
+        live = sorted(filter(self._is_live, chosen.names))
+        wanted = self._wanted(chosen)
+        loader, self._ahead = self._ahead, None
+        if loader is None or loader.manifest.id != chosen.id:
+            loader = Loader(self.repository, chosen, self.namespace)
         loader.bind_definitions()
         outcome = restore_names(loader, wanted)
         self.namespace.update(outcome.restored)

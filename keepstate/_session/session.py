@@ -175,7 +175,8 @@ class Session:
         if chosen is None or self.options.restore == "off":
             return newest
         try:
-            self._kept.bring(chosen)
+            with self._recovery.decoding_ahead(chosen) as decode:
+                self._kept.bring(chosen, meanwhile=decode)
         except KeepstateError as error:
             self._kernel.say(
                 f"keepstate: snapshot {chosen.id[:10]} could not be brought from the store: {error}. "

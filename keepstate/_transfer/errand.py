@@ -20,6 +20,7 @@ from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate.errors import (
     CredentialsError,
     IntegrityError,
+    KeepstateError,
     NotAStoreError,
     NotFoundError,
     StoreError,
@@ -62,19 +63,83 @@ class Ask(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the process: how far it is, or that it is done, or why not."""
+    """One line of the process: what it will bring, how far it is, that it is done, or why not."""
 
     done: bool = False
-    bytes: int = 0
-    all: int = 0
+    coming: tuple[tuple[bytes, int], ...] | None = None
+    done_bytes: int = 0
+    all_bytes: int = 0
     error: str = ""
     kind: str = ""
     lost: str = ""
 
 
-_KINDS: dict[str, type[StoreError]] = {
-    kind.kind: kind for kind in (UnavailableError, CredentialsError, StoreFullError, NotAStoreError)
+_KINDS: dict[str, type[KeepstateError]] = {
+    kind.kind: kind
+    for kind in (
+        UnavailableError,
+        CredentialsError,
+        StoreFullError,
+        NotAStoreError,
+        NotFoundError,
+        IntegrityError,
+    )
 }
+
+
+class Arriving:
+    """A snapshot that is on its way here: what will come, and waiting for it.
+
+    Args:
+        next_answer: Waits for the next line of the process.
+        on_progress: Told what such a line says.
+    """
+
+    def __init__(self, next_answer: Callable[[], Answer], on_progress: Callable[[int, int], None]) -> None:
+        self._next_answer = next_answer
+        self._on_progress = on_progress
+        self._end: Answer | KeepstateError | None = None
+        self.lengths: dict[bytes, int] = {}
+        """Id and plain length of each chunk that comes or has come."""
+        while not self.lengths and self.more():
+            pass
+
+    def more(self) -> bool:
+        """Wait until another pack is here; ``False``: all are.
+
+        Raises:
+            NotFoundError: The snapshot is not there any more.
+            StoreError: The far side fails, and no more will come.
+        """
+        if isinstance(self._end, KeepstateError):
+            raise self._end
+        if self._end is not None:
+            return False
+        try:
+            answer = self._next_answer()
+        except KeepstateError as error:
+            self._end = error
+            raise
+        if answer.done:
+            self._end = answer
+            return False
+        self.lengths.update(answer.coming or ())
+        self._on_progress(answer.done_bytes, answer.all_bytes)
+        return True
+
+    def finish(self) -> str:
+        """Wait until all is here.
+
+        Returns:
+            What of it is damaged or gone there, in a sentence; empty if nothing is.
+
+        Raises:
+            NotFoundError: As :meth:`more`, as are the others.
+        """
+        while self.more():
+            pass
+        assert isinstance(self._end, Answer)
+        return self._end.lost
 
 
 class Errand:
@@ -94,42 +159,30 @@ class Errand:
             CredentialsError: It wants other credentials.
             StoreError: It fails, or holds something else.
         """
-        self._ask(Ask(), LOOK_SECONDS, lambda _done, _total: None)
+        self._ask(Ask())
+        self._next(LOOK_SECONDS)
 
-    def fetch(self, snapshot_id: str, on_progress: Callable[[int, int], None]) -> str:
-        """Bring a snapshot here, with all that it needs.
+    def fetch(self, snapshot_id: str, on_progress: Callable[[int, int], None]) -> Arriving:
+        """Begin to bring a snapshot here, with all that it needs; what is read meanwhile may wait for it.
 
         Args:
             snapshot_id: Of one that a look has found.
-            on_progress: Called with the bytes that are behind and that there are, on this thread.
-
-        Returns:
-            What of it is damaged or gone there, in a sentence; empty if nothing is.
+            on_progress: Called with the bytes that are behind and that there are, by whoever waits.
 
         Raises:
             NotFoundError: It is not there any more.
             StoreError: As :meth:`look`.
         """
-        return self._ask(Ask(fetch=snapshot_id), SILENCE_SECONDS, on_progress).lost
+        self._ask(Ask(fetch=snapshot_id))
+        return Arriving(lambda: self._next(SILENCE_SECONDS), on_progress)
 
-    def _ask(self, ask: Ask, patience_seconds: float, on_progress: Callable[[int, int], None]) -> Answer:
+    def _ask(self, ask: Ask) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(msgspec.json.encode(ask) + b"\n")
             self._process.stdin.flush()
         except OSError as error:
             raise self._broken() from error
-        while True:
-            answer = self._next(patience_seconds)
-            if answer.error:
-                if answer.kind == "not-found":
-                    raise NotFoundError(answer.error)
-                if answer.kind == "integrity":
-                    raise IntegrityError(answer.error)
-                raise _KINDS.get(answer.kind, StoreError)(answer.error)
-            if answer.done:
-                return answer
-            on_progress(answer.bytes, answer.all)
 
     def _next(self, patience_seconds: float) -> Answer:
         stdout = self._process.stdout
@@ -148,7 +201,10 @@ class Errand:
                         raise self._broken()
                     self._read += piece
         line, _, self._read = self._read.partition(b"\n")
-        return msgspec.json.decode(line, type=Answer)
+        answer = msgspec.json.decode(line, type=Answer)
+        if answer.error:
+            raise _KINDS.get(answer.kind, StoreError)(answer.error)
+        return answer
 
     def _broken(self) -> StoreError:
         return StoreError(

@@ -92,7 +92,13 @@ class Runner:
         return self._copy(far, near, manifest)
 
     def _copy(self, far: Repository, near: Repository, manifest: Manifest) -> str:
-        copied = far.replicate_to(near, [manifest], stop=Word(), on_progress=self._progress)
+        copied = far.replicate_to(
+            near,
+            [manifest],
+            stop=Word(),
+            on_progress=self._progress,
+            on_plan=lambda coming: self._say(Answer(coming=tuple(coming.items()))),
+        )
         return copied.lost.get(manifest.id, "")
 
     def _progress(self, done: int, total: int) -> None:
@@ -102,7 +108,7 @@ class Runner:
             if due:
                 self._said_at = now
         if due:
-            self._say(Answer(bytes=done, all=total))
+            self._say(Answer(done_bytes=done, all_bytes=total))
 
     def _say(self, answer: Answer) -> None:
         with self._guard:

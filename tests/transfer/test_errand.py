@@ -124,8 +124,8 @@ def test_a_snapshot_is_brought_whole(place, request):
     way, said = request.getfixturevalue(place), []
     with way.asking() as asking:
         asking.look()
-        assert asking.fetch(OWN, lambda *progress: said.append(progress)) == ""
-        assert asking.fetch(OWN, lambda *progress: said.append(progress)) == ""
+        assert asking.fetch(OWN, lambda *progress: said.append(progress)).finish() == ""
+        assert asking.fetch(OWN, lambda *progress: said.append(progress)).finish() == ""
     assert kept(way.here()) == {OWN: VALUES}
     assert way.here().verify(deep=True).is_sound
     assert all(0 <= done <= total for done, total in said)
@@ -136,7 +136,7 @@ def test_a_snapshot_is_brought_whole(place, request):
 def test_a_snapshot_can_be_fetched_without_a_look_before(folder):
     """The process looks by itself."""
     with folder.asking() as asking:
-        assert asking.fetch(OWN, lambda *_: None) == ""
+        assert asking.fetch(OWN, lambda *_: None).finish() == ""
     assert kept(folder.here()) == {OWN: VALUES}
 
 
@@ -144,8 +144,8 @@ def test_a_snapshot_that_is_gone_is_told_as_gone(folder):
     """And the process can be asked for another."""
     with folder.asking() as asking:
         with pytest.raises(NotFoundError, match="not at"):
-            asking.fetch("0" * 20, lambda *_: None)
-        asking.fetch(OWN, lambda *_: None)
+            asking.fetch("0" * 20, lambda *_: None).finish()
+        asking.fetch(OWN, lambda *_: None).finish()
 
 
 def test_an_empty_place_is_no_trouble(server, tmp_path):
@@ -161,7 +161,7 @@ def test_what_is_damaged_there_is_told_and_the_rest_is_brought(folder):
     (path,) = (path for path in Path(folder.address).rglob("*.pack"))
     damage(path, path.read_bytes().index(VALUES["big"][5 << 20 : (5 << 20) + 64]))
     with folder.asking() as asking:
-        assert "damaged or gone" in asking.fetch(OWN, lambda *_: None)
+        assert "damaged or gone" in asking.fetch(OWN, lambda *_: None).finish()
     (found,) = folder.here().manifests()
     assert values_of(folder.here(), found, only="y") == {"y": VALUES["y"]}
 
@@ -212,13 +212,13 @@ def test_a_process_that_is_killed_is_told(folder):
     """As trouble with the store, in mid-work and at the next request."""
     with folder.asking() as asking:
         with pytest.raises(StoreError, match="has ended"):
-            asking.fetch(OWN, lambda *_: asking._process.kill())
+            asking.fetch(OWN, lambda *_: asking._process.kill()).finish()
         with pytest.raises(StoreError, match="has ended"):
             asking.look()
     found = kept(folder.here())
     assert found in ({}, {OWN: VALUES})
     with folder.asking() as asking:
-        asking.fetch(OWN, lambda *_: None)
+        asking.fetch(OWN, lambda *_: None).finish()
     assert kept(folder.here()) == {OWN: VALUES}
     assert folder.here().verify(deep=True).is_sound
 
@@ -246,7 +246,7 @@ def test_an_interrupt_of_the_whole_group_is_left_to_the_caller(folder):
         asking.look()
         assert os.getsid(asking._process.pid) == asking._process.pid
         asking._process.send_signal(signal.SIGINT)
-        assert asking.fetch(OWN, lambda *_: None) == ""
+        assert asking.fetch(OWN, lambda *_: None).finish() == ""
 
 
 def test_the_process_ends_with_its_caller(folder):
@@ -259,7 +259,7 @@ def test_the_process_ends_with_its_caller(folder):
             raise StopIteration
 
         with pytest.raises(StopIteration):
-            asking.fetch(OWN, die)
+            asking.fetch(OWN, die).finish()
         wait_until(lambda: asking._process.poll() is not None, "it ends", 30)
     assert not list(folder.near.rglob("*.lease"))
 
@@ -273,7 +273,7 @@ def test_what_the_process_does_is_done_beside_others(folder):
         def busy(*_progress):
             save(folder.here(), {"mine": b"m"}, sequence=next(numbers), lineage="s9")
 
-        asking.fetch(OWN, busy)
+        asking.fetch(OWN, busy).finish()
     found = kept(folder.here())
     assert found.pop(OWN) == VALUES
     assert found

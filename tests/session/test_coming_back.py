@@ -1,0 +1,94 @@
+"""A state that comes from a far store is decoded while it comes, and is there as a whole or not at all."""
+
+import pytest
+from far_scripts import Computer
+from s3_servers import FlakyProxy, rclone_server
+
+NAMES = "project='p', member='ana', notebook='n'"
+
+KEEP = """
+import random
+import keepstate
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+big = random.Random(1).randbytes(24 << 20)
+keepstate.start(store={store!r}, track=("big", "small"), {names})
+keepstate.snapshot()
+small = Point(3)
+keepstate.snapshot()
+keepstate.finish()
+"""
+
+COME_BACK = """
+import random
+import keepstate
+session = keepstate.start(store={store!r}, {names})
+print("restored:", session.restored.restored, big == random.Random(1).randbytes(24 << 20), small.x, Point)
+"""
+
+CUT = """
+import threading
+from pathlib import Path
+import psutil
+import keepstate
+
+def cut():
+    near = Path({near!r})
+    while not list(near.rglob("*.pack")):
+        threading.Event().wait(0.005)
+    for process in psutil.Process().children():
+        if any("errand" in word for word in process.cmdline()):
+            process.kill()
+
+before = set(globals()) | {{"cutting", "session"}}
+cutting = threading.Thread(target=cut)
+cutting.start()
+session = keepstate.start(store={store!r}, {names})
+cutting.join()
+print("restored:", session.restored, sorted(set(globals()) - before - {{"before"}}))
+print("here:", [each.id for each in session._kept.here()])
+keepstate.restore()
+print("afterwards:", len(big), small.x)
+keepstate.stop(snapshot=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with rclone_server(tmp_path_factory.mktemp("server")) as found:
+        found.create_bucket("bucket")
+        yield found
+
+
+@pytest.fixture
+def computer(server, tmp_path):
+    """A computer that has lost all, but whose state is at a far store."""
+    with Computer(tmp_path / "computer", **server.credentials) as found:
+        found.must(KEEP.format(store=server.address("bucket", tmp_path.name), names=NAMES))
+        found.wipe()
+        yield found
+
+
+@pytest.mark.slow
+def test_everything_comes_back_with_its_definitions(computer, server, tmp_path):
+    """What was decoded while it came is what was kept."""
+    said = computer.must(COME_BACK.format(store=server.address("bucket", tmp_path.name), names=NAMES))
+    assert said.splitlines()[-1].startswith("restored: ('big', 'small') True 3 <class '__main__.Point'>")
+
+
+@pytest.mark.slow
+def test_what_is_cut_off_on_its_way_binds_nothing(computer, server, tmp_path):
+    """Neither names nor definitions, though some have come; and asking once more brings all of it."""
+    with FlakyProxy(server.port) as proxy:
+        proxy.delay_seconds = 0.3
+        store = server.address("bucket", tmp_path.name, url=proxy.url)
+        near = str(computer.home / "state")
+        said = computer.must(CUT.format(store=store, names=NAMES, near=near))
+    assert "could not be brought from the store" in said
+    lines = said.splitlines()
+    assert "restored: None []" in lines
+    assert "here: []" in lines
+    assert "afterwards: 25165824 3" in lines

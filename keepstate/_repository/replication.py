@@ -193,9 +193,9 @@ class Replication:
             self._take_lease(manifest)
             self._drop(last)
         there = {own for each in needed.values() for own in each.chunks if relied.has(own)}
-        self.target = self.target.refreshed()
+        own = {name: PackInfo(*found, covered=False) for name, found in made.items()}
+        self.target = self.target.with_packs(own).refreshed()  # whose footers need not be read again
         if self._disk.lists_late:
-            own = {name: PackInfo(*found, covered=False) for name, found in made.items()}
             self.target = self.target.with_packs(own)
         if any(own in self.target.condemned or own not in self.target.packs for own in made):
             raise ConflictError("packs of this copy were pruned meanwhile: try again")

@@ -633,3 +633,14 @@ def test_what_only_a_newer_version_knows_of_a_snapshot_comes_along(places):
     copy(places.far(), down)
     assert files(places.folder / "other", ".manifest")[0].read_bytes() == path.read_bytes()
     assert kept(down) == kept(near)
+
+
+def test_what_was_put_is_not_read_back(places):
+    """Its checksum was acknowledged, and places without ranges would give the whole of it for its end."""
+    for number in (1, 2):
+        save(places.near, {"x": random_bytes(5 << 20, seed=number)}, sequence=number, lineage=f"s{number}")
+    far = places.far()
+    copy(places.near, far)
+    asked = [operation for operation, name in far.faulty.calls if name.endswith(".pack")]
+    assert set(asked) == {"put"}
+    assert len(asked) >= 2

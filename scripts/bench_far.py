@@ -467,8 +467,8 @@ def section(found: dict[str, dict[str, float]]) -> str:
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}"
     about = (
         f"S3 on loopback, the server on the same cores. Fastest of {ROUNDS} rounds, in turns with the plain "
-        "way: obstore and nothing else, from and to memory, and as nice. A pause comes before each, so that all "
-        "begin with memory that the machine has given back to its host. "
+        "way: obstore and nothing else, from and to memory, and as nice. A pause comes before each, so that "
+        "all begin with memory that the machine has given back to its host. "
         f"Python {platform.python_version()}, {machine}, {versions}.\n"
     )
     parts = [

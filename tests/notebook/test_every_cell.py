@@ -1,5 +1,6 @@
 """A notebook that is killed after any cell and run on gives what it gives when it is left alone."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from kernels import Kernel
 START = "import keepstate\nsession = keepstate.start(store='store', track='all', interval=3600)"
 DATA = Path(__file__).parent.parent / "data"
 CELLS = [cell.strip() for cell in (DATA / "notebook.py").read_text().split("# %%\n")[1:]]
+KILLS = [pytest.param(k, marks=[pytest.mark.torture] if k % 3 else []) for k in range(len(CELLS))]
+"""After every third cell; ``make torture`` has the others. What a cell makes is there at later kills, too."""
 LOOK = (DATA / "look_at_everything.py").read_text()
 
 
@@ -17,18 +20,14 @@ def finish(kernel, cells):
     return kernel.run(LOOK).text
 
 
-def killed_after(k, directory):
-    directory.mkdir()
-    first = Kernel(directory)
-    for cell in [START, *CELLS[: k + 1]]:
-        first.run(cell)
-    first.settle()
-    first.kill()
-    second = Kernel(directory)
-    said = second.run(START).text
-    seen = finish(second, CELLS[k + 1 :])
-    second.shutdown()
-    return said, seen
+def taken_up_after(k, directory):
+    """Give what another kernel said that began there, and what it saw after it had run the rest."""
+    kernel = Kernel(directory)
+    try:
+        said = kernel.run(START).text
+        return said, finish(kernel, CELLS[k + 1 :])
+    finally:
+        kernel.end()
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +39,27 @@ def undisturbed(tmp_path_factory):
     return seen
 
 
-@pytest.mark.parametrize("k", range(len(CELLS)))
-def test_a_notebook_killed_after_any_cell_ends_as_if_it_had_not_been(undisturbed, tmp_path, k):
-    """Run to cell k, kill, start again, run the rest: all variables are equal, and so are random streams."""
-    said, seen = killed_after(k, tmp_path / "notebook")
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    """After each cell, a copy of all that a kill at that moment leaves behind: the files; then kill it."""
+    places = tmp_path_factory.mktemp("left")
+    directory = tmp_path_factory.mktemp("killed") / "notebook"
+    directory.mkdir()
+    kernel = Kernel(directory)
+    kernel.run(START)
+    for k, cell in enumerate(CELLS):
+        kernel.run(cell)
+        kernel.settle()
+        shutil.copytree(directory, places / str(k) / "notebook")
+    kernel.kill()
+    return places
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("k", KILLS)
+def test_a_notebook_killed_after_any_cell_ends_as_if_it_had_not_been(undisturbed, left, k):
+    """Take up what was left after cell k, run the rest: all variables and random streams are equal."""
+    said, seen = taken_up_after(k, left / str(k) / "notebook")
     pairs = zip(undisturbed.splitlines(), seen.splitlines(), strict=False)
     different = [(a[:200], b[:200]) for a, b in pairs if a != b]
     assert seen == undisturbed, (CELLS[k], different[:5], said)

@@ -26,7 +26,13 @@ def changes():
 
 
 @pytest.fixture
-def watching(changes, outputs):
+def settles_soon(monkeypatch):
+    """For tests that really wait; those that take the watcher's turns by hand have the usual time."""
+    monkeypatch.setattr(watcher, "SETTLED_SECONDS", 0.4)
+
+
+@pytest.fixture
+def watching(changes, outputs, settles_soon):
     """Watches *outputs* for real."""
     watching = Watcher(changes.put)
     watching.add(Folder.of(outputs))
@@ -52,7 +58,7 @@ def test_a_written_file_is_told_once_it_is_quiet(watching, changes, outputs):
         (outputs / str(number)).write_bytes(b"x")
     assert changes.get(timeout=SOON) == f"{outputs}/"
     with pytest.raises(queue.Empty):
-        changes.get(timeout=0.5)
+        changes.get(timeout=1.5)
 
 
 def test_a_file_in_a_new_folder_is_told(watching, changes, outputs):
@@ -73,10 +79,10 @@ def test_what_is_left_out_is_not_told(watching, changes, outputs):
     with open(outputs / ".keepstate-0.tmp", "rb") as file:
         file.read()
     with pytest.raises(queue.Empty):
-        changes.get(timeout=3)
+        changes.get(timeout=1.5)
 
 
-def test_reading_is_no_change(changes, outputs):
+def test_reading_is_no_change(changes, outputs, settles_soon):
     """A save reads the files; it must not bring about the next one."""
     (outputs / "a").write_bytes(b"x")
     watching = Watcher(changes.put)
@@ -86,7 +92,7 @@ def test_reading_is_no_change(changes, outputs):
     (outputs / "a").read_bytes()
     list(os.scandir(outputs))
     with pytest.raises(queue.Empty):
-        changes.get(timeout=3)
+        changes.get(timeout=1.5)
     watching.stop()
 
 
@@ -256,7 +262,7 @@ def test_folders_made_inside_each_other_are_told_silently(watching, changes, out
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_callback_that_fails_ends_nothing(outputs, changes, capfd):
+def test_a_callback_that_fails_ends_nothing(outputs, changes, settles_soon, capfd):
     """Nor does it print."""
     calls = []
 

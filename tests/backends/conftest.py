@@ -1,4 +1,4 @@
-"""A folder to be wrapped, and a clock that does not make anybody wait."""
+"""A folder on a disk to be wrapped, and a clock that does not make anybody wait."""
 
 import contextlib
 
@@ -25,6 +25,12 @@ class JumpingClock(ManualClock):
 @pytest.fixture
 def jumping():
     return JumpingClock()
+
+
+@pytest.fixture
+def tmp_path(on_disk):
+    """A folder in memory would be below a mount of its own, and some of the tests are about mounts."""
+    return on_disk
 
 
 @pytest.fixture

@@ -30,6 +30,12 @@ TIMEOUT = 100
 # -- control groups ------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def tmp_path(on_disk):
+    """What is written to a folder in memory would be counted as the group's."""
+    return on_disk
+
+
 @dataclass
 class Group:
     """A memory group below that of the tests."""

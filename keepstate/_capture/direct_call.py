@@ -32,6 +32,12 @@ def calls_directly(caller: FrameType, called: CodeType) -> bool:
     return call is not None and _code_of(_value_of(call.func, caller)) is called
 
 
+def named_as_cell(code: CodeType) -> bool:
+    """Whether *code* has the name of code that is in no function: of a module, or of a cell."""
+    # IPython 7.3x and early 8 rename the code of each top-level statement.
+    return code.co_name == "<module>" or code.co_name.startswith("<cell line: ")
+
+
 def _code_of(value: object) -> CodeType | None:
     if type(value) in (MethodType, staticmethod, classmethod):
         value = cast("MethodType", value).__func__
@@ -53,7 +59,7 @@ def _value_of_name(name: str, frame: FrameType) -> object:
         if name in code.co_varnames or name in code.co_cellvars or name in code.co_freevars:
             return local_variables(frame).get(name, _UNKNOWN)
         return frame.f_globals.get(name, _UNKNOWN)
-    if code.co_name != "<module>" or name in code.co_varnames:
+    if not named_as_cell(code) or name in code.co_varnames:
         return _UNKNOWN  # the body of a class, or the variable of an inlined comprehension
     value = frame.f_globals.get(name, _UNKNOWN)
     return value if frame.f_locals.get(name, value) is value else _UNKNOWN

@@ -19,17 +19,16 @@ from typing import TYPE_CHECKING, Protocol
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._base.word import Word
 from keepstate._capture import interrupts
-from keepstate._capture.direct_call import calls_directly
+from keepstate._capture.direct_call import calls_directly, named_as_cell
 from keepstate._capture.source_map import source_map
 from keepstate._model.snapshot import Where
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType, FrameType
+    from types import FrameType
 
 ARM_AGAIN_SECONDS = 0.05
 """How often functions that have been entered meanwhile are looked for."""
-_ALONE = "<module>"
 _SHELL = ("IPython", "ipykernel", "decorator")
 """The library ``decorator`` wraps each magic of IPython 7."""
 _MAGIC_CALLS = frozenset({"run_cell_magic", "run_line_magic"})
@@ -42,7 +41,7 @@ def is_safe(frame: FrameType, namespace: dict[str, object]) -> bool:
 
 def cell_frame(frame: FrameType, namespace: dict[str, object]) -> FrameType | None:
     """Find the ``<module>`` frame that *frame* was called from directly, or ``None`` if it is not safe."""
-    if frame.f_code.co_flags & inspect.CO_GENERATOR and not _named_as_cell(frame.f_code):
+    if frame.f_code.co_flags & inspect.CO_GENERATOR and not named_as_cell(frame.f_code):
         return None
     while frame.f_globals is namespace:
         if _is_module(frame):
@@ -54,14 +53,9 @@ def cell_frame(frame: FrameType, namespace: dict[str, object]) -> FrameType | No
     return None
 
 
-def _named_as_cell(code: CodeType) -> bool:
-    # IPython 7.3x and early 8 rename the code of each top-level statement.
-    return code.co_name == _ALONE or code.co_name.startswith("<cell line: ")
-
-
 def _is_module(frame: FrameType) -> bool:
     code = frame.f_code
-    return _named_as_cell(code) and not code.co_flags & inspect.CO_NEWLOCALS
+    return named_as_cell(code) and not code.co_flags & inspect.CO_NEWLOCALS
 
 
 def _nothing_above(frame: FrameType, namespace: dict[str, object]) -> bool:

@@ -461,3 +461,22 @@ def test_place_of_caller(each_python):
         sorted([1], key=lambda _: places.append(library.snapshot(globals())) or 1)
         show(seen + places)
     """) == [[4, 9], True, None, None]
+
+
+def test_a_cell_of_ipython_7_calls_directly_as_well(each_python):
+    """It renames the code of each cell, which is no less a cell for that."""
+    assert each_python(
+        """
+        import linecache
+        from keepstate._capture.direct_call import calls_directly
+
+        called = {}
+        def look(name):
+            called[name] = calls_directly(sys._getframe(1), look.__code__)
+        for name in ("<module>", "<cell line: 0>", "<listcomp>"):
+            source = f"look({name!r})\\n"
+            linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+            exec(compile(source, name, "exec").replace(co_name=name))
+        show(called)
+        """
+    ) == {"<module>": True, "<cell line: 0>": True, "<listcomp>": False}

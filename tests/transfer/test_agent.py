@@ -18,7 +18,6 @@ from keepstate._repository.lease import drop_lease, take_lease
 from keepstate._transfer import Options, Transfer
 from keepstate._transfer.folder import Folder
 from keepstate._transfer.lock import is_held
-from keepstate._transfer.lookout import TICK_SECONDS
 from keepstate._transfer.succession import holder
 from keepstate.backends import Credentials
 from keepstate.errors import InvalidInputError
@@ -322,7 +321,7 @@ def test_it_outlives_its_last_session_for_a_while(bench):
     wait_until(lambda: (report := bench.folder.read_report()) and report.state == "idle")
     kernel.kill()
     wait_until(lambda: not bench.folder.sessions())
-    threading.Event().wait(TICK_SECONDS + 0.5)
+    threading.Event().wait(agent_work.TICK_SECONDS + 0.5)
     assert bench.running() == [pid]
     bench.commit("a1")
     bench.ended()
@@ -337,7 +336,7 @@ def test_what_a_killed_kernel_is_still_writing_is_waited_for(bench):
     pid = bench.agent()
     kernel.kill()
     wait_until(lambda: not bench.folder.sessions())
-    threading.Event().wait(TICK_SECONDS + 0.5)  # sure that there is nothing, and 25 looks
+    threading.Event().wait(agent_work.TICK_SECONDS + 0.5)  # sure that there is nothing, and 25 looks
     assert bench.running() == [pid]
     bench.commit("a1")
     drop_lease(SYSTEM_DISK, member, lease)

@@ -41,6 +41,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
+class _Ahead:
+    """A snapshot that was decoded while it came."""
+
+    manifest: Manifest
+    began: float
+    outcome: Outcome | None = None
+    bound: frozenset[str] = frozenset()
+    """Definitions that it needed."""
+
+
+@dataclass(slots=True)
 class Recovery:
     """The names of an earlier session, and how each of them stands now."""
 
@@ -54,10 +65,7 @@ class Recovery:
     """name → the library without which it cannot be decoded; these are in *failed* too."""
     unread: dict[str, object] = field(default_factory=dict)
     """name → the restored object, until a cell reads the name."""
-    _ahead: Loader | None = None
-    """Has decoded a snapshot while it came."""
-    _added: frozenset[str] = frozenset()
-    """Definitions that were bound for it."""
+    _ahead: _Ahead | None = None
 
     def carried(self) -> tuple[dict[str, Entry], dict[str, str]]:
         """Names to carry into the next snapshot by reference, and why they are not here.
@@ -82,18 +90,17 @@ class Recovery:
         self.unread.pop(name, None)
 
     @contextmanager
-    def decoding_ahead(self, manifest: Manifest) -> Iterator[Callable[[], None]]:
+    def decoding_ahead(self, manifest: Manifest, *, clock: Clock) -> Iterator[Callable[[], None]]:
         """Give what decodes a snapshot for :meth:`restore` while it still comes, as far as it has come.
 
         Names are bound by :meth:`restore`, which also tells what failed. If the block ends with an error, so
         that the snapshot is not there, everything is as it was.
         """
         before = frozenset(self.namespace)
-        loader = Loader(self.repository, manifest, self.namespace)
+        ahead = _Ahead(manifest, clock.monotonic())
 
         def decode() -> None:
-            loader.bind_definitions()
-            restore_names(loader, self._wanted(manifest))
+            ahead.outcome = self._decode(manifest)
 
         try:
             yield decode
@@ -101,10 +108,16 @@ class Recovery:
             for name in self.namespace.keys() - before:
                 del self.namespace[name]
             raise
-        self._ahead, self._added = loader, frozenset(self.namespace.keys() - before)
+        ahead.bound = frozenset(self.namespace.keys() - before)
+        self._ahead = ahead
+
+    def _decode(self, manifest: Manifest) -> Outcome:
+        loader = Loader(self.repository, manifest, self.namespace)
+        loader.bind_definitions()
+        return restore_names(loader, self._wanted(manifest))
 
     def _is_live(self, name: str) -> bool:
-        return name in self.namespace and name not in self._added
+        return name in self.namespace and (self._ahead is None or name not in self._ahead.bound)
 
     def _wanted(self, manifest: Manifest) -> list[str]:
         """Names that the user has not bound."""
@@ -118,12 +131,11 @@ class Recovery:
             return RestoreReport(snapshot=None, restored=(), failed={}, seconds=0.0)
         self.manifest = chosen
         live = sorted(filter(self._is_live, chosen.names))
-        wanted = self._wanted(chosen)
-        loader, self._ahead = self._ahead, None
-        if loader is None or loader.manifest.id != chosen.id:
-            loader = Loader(self.repository, chosen, self.namespace)
-        loader.bind_definitions()
-        outcome = restore_names(loader, wanted)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.outcome is not None and ahead.manifest.id == chosen.id:
+            began, outcome = ahead.began, ahead.outcome
+        else:
+            outcome = self._decode(chosen)
         self.namespace.update(outcome.restored)
         self.unread = dict(outcome.restored)
         self.failed = {

@@ -175,7 +175,7 @@ class Session:
         if chosen is None or self.options.restore == "off":
             return newest
         try:
-            with self._recovery.decoding_ahead(chosen) as decode:
+            with self._recovery.decoding_ahead(chosen, clock=self._clock) as decode:
                 self._kept.bring(chosen, meanwhile=decode)
         except KeepstateError as error:
             self._kernel.say(

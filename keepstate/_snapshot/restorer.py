@@ -55,8 +55,7 @@ class Loader:
         bind: bool = True,
     ) -> None:
         self._repository = repository
-        self.manifest = manifest
-        """The snapshot."""
+        self._manifest = manifest
         self._namespace = namespace
         self._bind = bind
         self._decoded: dict[bytes, Mapping[str, object]] = {}
@@ -70,9 +69,9 @@ class Loader:
             IntegrityError: Its bytes are damaged.
             CodecError: They cannot be decoded here; ``MissingLibraryError`` if a library is missing.
         """
-        entry = self.manifest.names.get(name)
+        entry = self._manifest.names.get(name)
         if entry is None:
-            raise NotFoundError(f"snapshot {self.manifest.id[:10]} has no name {name!r}")
+            raise NotFoundError(f"snapshot {self._manifest.id[:10]} has no name {name!r}")
         values = self._group(entry.group)
         if name not in values:
             raise IntegrityError(f"the group of {name!r} does not hold it: its record is damaged")
@@ -83,7 +82,7 @@ class Loader:
 
         One that cannot be decoded costs only what needs it, which says so itself.
         """
-        for record_id in self.manifest.definitions.values():
+        for record_id in self._manifest.definitions.values():
             try:
                 self._group(record_id)
             except (CodecError, IntegrityError, StoreError):
@@ -109,8 +108,8 @@ class Loader:
             stored = StoredGroup(
                 key=record.key,
                 members=tuple(Member(m.name, m.role, m.type, m.bind, m.source) for m in record.members),
-                stream=self._repository.read(record.stream, member=self.manifest.member),
-                parts=[self._repository.part(part, member=self.manifest.member) for part in record.parts],
+                stream=self._repository.read(record.stream, member=self._manifest.member),
+                parts=[self._repository.part(part, member=self._manifest.member) for part in record.parts],
                 resolve=lambda key: self._needed(record, key),
             )
             values = codecs.decode(stored, namespace=self._namespace)
@@ -124,7 +123,7 @@ class Loader:
         return values
 
     def _record(self, record_id: bytes) -> GroupRecord:
-        return self._repository.group(record_id, member=self.manifest.member)
+        return self._repository.group(record_id, member=self._manifest.member)
 
     def _needed(self, record: GroupRecord, key: str) -> object:
         for needed in record.needs.values():

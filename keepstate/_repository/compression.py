@@ -10,6 +10,7 @@ context of their own are used; the others take a lock that another thread may ho
 from __future__ import annotations
 
 import struct
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,14 +97,34 @@ def _methods(itemsize: int) -> list[dict[str, Any]]:
 
 @contextmanager
 def beside_other_threads() -> Iterator[None]:
-    """Let other threads run while one decompresses; blosc2 keeps them waiting unless it is told."""
+    """Let other threads run while one decompresses; blosc2 keeps them waiting unless it is told.
+
+    Afterwards it is as the user has it, once nobody is in such a block any more.
+    """
     import blosc2
 
-    before = blosc2.set_releasegil(True)
+    with _BESIDE.guard:
+        if not _BESIDE.count:
+            _BESIDE.before = blosc2.set_releasegil(True)
+        _BESIDE.count += 1
     try:
         yield
     finally:
-        blosc2.set_releasegil(before)
+        with _BESIDE.guard:
+            _BESIDE.count -= 1
+            if not _BESIDE.count:
+                blosc2.set_releasegil(_BESIDE.before)
+
+
+class _Beside:
+    """How many threads are in such a block, and what was set before the first."""
+
+    guard = threading.Lock()
+    count = 0
+    before = False
+
+
+_BESIDE = _Beside()
 
 
 def _sample(plain: memoryview, itemsize: int) -> memoryview:

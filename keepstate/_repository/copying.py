@@ -127,6 +127,8 @@ class Copier:
         self._on_bytes = on_bytes
         self._lock = threading.Lock()
         self._own = threading.local()
+        self.put: set[str] = set()
+        """Packs that were written, and not found there under their name."""
 
     def copy(self, jobs: Sequence[Job]) -> dict[str, tuple[bytes, int]]:
         """Make the packs, and give footer and length of each.
@@ -234,4 +236,6 @@ class Copier:
             write_durably(target.disk, path, [memoryview(piece) for piece in pieces], temporary=temporary)
         except AlreadyThereError:
             pass  # an earlier copy that was cut off has put it: ids are random, so it is this one
+        else:
+            self.put.add(pack_id)
         self._on_bytes(nbytes)

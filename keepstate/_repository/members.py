@@ -127,7 +127,8 @@ class Members:
             more = self.coming is not None and self.coming.more()
             folders[:] = self.folders(member)
             for folder in folders:
-                self.refreshed(folder, trust_indexes=False)
+                # While packs come one after another, those that are known are not read again.
+                self.refreshed(folder, trust_indexes=more)
             return more
 
         return ChunkReader(self._disk, locate, plain_length, refresh=refresh, on_damage=self.mark)

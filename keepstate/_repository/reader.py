@@ -222,8 +222,11 @@ class ChunkReader:
 
         found = [(next(iter(self._locate(own_id)), None), (own_id, piece)) for own_id, piece in pieces]
         spans = [found[at : at + SPAN_CHUNKS] for at in range(0, len(found), SPAN_CHUNKS)]
-        with compression.beside_other_threads():
-            left = at_once(read, spans, most=max(THREADS, self._disk.most_at_once))
+        try:
+            with compression.beside_other_threads():
+                left = at_once(read, spans, most=max(THREADS, self._disk.most_at_once))
+        except RuntimeError:
+            return list(pieces)  # the system gives no more threads: this one reads all
         return [piece for several in left for piece in several]
 
     def _read_into(self, own_id: bytes, target: memoryview, packs: OpenPacks) -> None:

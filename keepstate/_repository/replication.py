@@ -48,6 +48,8 @@ class Copied:
     lost: dict[str, str] = field(default_factory=dict)
     """Snapshot id → what of it is damaged or gone at the source, and was at the target neither; or what
     stands in its place there."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Snapshot id → what of it cannot be read now at the source; it was left."""
     stopped: bool = False
     """Whether it was told to stop; what was written is found by the next one."""
 
@@ -93,6 +95,8 @@ class Replication:
         self._guard = threading.Lock()
         self._done = 0
         self._temporaries = 0
+        self._put: set[str] = set()
+        """Packs that this copy has written itself."""
         self._lease: Lease | None = None
         self._leased_at: Instant = instant(clock)
 
@@ -135,6 +139,7 @@ class Replication:
         if self._stop.is_set():
             copied.stopped = True
             return copied
+        self._put = copier.put
         self._look_again(made, needed, manifests[-1])
         sync_upwards(
             self._disk,
@@ -194,7 +199,9 @@ class Replication:
             self._drop(last)
         there = {own for each in needed.values() for own in each.chunks if relied.has(own)}
         own = {name: PackInfo(*found, covered=False) for name, found in made.items()}
-        self.target = self.target.with_packs(own).refreshed()  # whose footers need not be read again
+        # What was put need not be read again; what was there under its name is no better known than others.
+        put = {name: info for name, info in own.items() if name in self._put}
+        self.target = self.target.with_packs(put).refreshed()
         if self._disk.lists_late:
             self.target = self.target.with_packs(own)
         if any(own in self.target.condemned or own not in self.target.packs for own in made):
@@ -214,7 +221,7 @@ class Replication:
             raise ConflictError("this copy took so long that its lease no longer counts: try again")
         gone = sum(not self.target.has(own) for own in needed.chunks)
         is_whole = not gone and not needed.damage
-        if not is_whole and not self._is_lost(manifest):
+        if not is_whole and not self._is_lost(manifest, copied):
             return
         if not is_whole:
             more = f"; {needed.damage}" if needed.damage else ""
@@ -251,15 +258,20 @@ class Replication:
             pass  # pruned meanwhile, or damaged since it was read: what was read is whole
         return encode_manifest(manifest)
 
-    def _is_lost(self, manifest: Manifest) -> bool:
-        """Tell what was lost at the source from what a prune has moved there, or taken.
+    def _is_lost(self, manifest: Manifest, copied: Copied) -> bool:
+        """Tell what was lost at the source from what cannot be read now, or a prune has moved or taken.
 
         Raises:
             ConflictError: It may be elsewhere by now.
         """
-        now = self._source.refreshed().packs
-        if any(own not in now for own in self._source.packs):
+        now = self._source.refreshed()
+        if any(own not in now.packs and own not in now.unreadable for own in self._source.packs):
             raise ConflictError("what was to be copied was pruned meanwhile: try again")
+        for why in (*self._source.unreadable.values(), *now.unreadable.values()):
+            copied.unread[manifest.id] = (
+                f"snapshot {manifest.id[:10]} may need a pack that cannot be read now: {why}: try again later"
+            )
+            return False
         return self._source.disk.exists(self._source.folder.manifest(manifest))
 
     def _holds(self, path: Path, manifest: Manifest) -> bool:

@@ -406,6 +406,10 @@ class Repository:
             there |= {own for own in unseen if self._disk.exists(folder.pack(own))}
         return frozenset(there)
 
+    def may_hold_more(self, member: str) -> bool:
+        """Say whether there are packs that could not be read at the last look."""
+        return bool(self._members.known(member_folder(self.path, member)).unreadable)
+
     # Upkeep
 
     def verify(

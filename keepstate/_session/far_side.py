@@ -88,8 +88,12 @@ class FarSide:
         return Mirror.of(self.near).read(self.notebook)
 
     @contextmanager
-    def bringing(self, manifest: Manifest) -> Iterator[Arriving]:
+    def bringing(self, manifest: Manifest, *, mend: bool = False) -> Iterator[Arriving]:
         """Bring a snapshot here, with all that it needs; at the end of the block it is.
+
+        Args:
+            manifest: The snapshot.
+            mend: Whether what is damaged here is brought as well.
 
         Raises:
             StoreError: The far side fails.
@@ -107,7 +111,7 @@ class FarSide:
 
         try:
             with self._errand() as asking:
-                arriving = asking.fetch(manifest.id, progress)
+                arriving = asking.fetch(manifest.id, progress, mend=mend)
                 yield arriving
                 self.trouble = arriving.finish() or None
         except (StoreError, IntegrityError, NotFoundError) as error:

@@ -10,7 +10,7 @@ from keepstate._model.snapshot import RestoreReport, Snapshot
 from keepstate._repository import newest_first
 from keepstate._session.recovery import explain, put_random_states_back
 from keepstate._snapshot import Loader, best_of, find, restore_names, snapshot_of, version_remarks
-from keepstate.errors import InvalidInputError, KeepstateError, NotFoundError
+from keepstate.errors import IntegrityError, InvalidInputError, KeepstateError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from keepstate._session.folders import Folders
     from keepstate._session.identity import Identity
     from keepstate._session.recovery import Recovery
+    from keepstate._snapshot import Outcome
     from keepstate._tracking import Selection
 
 
@@ -79,6 +80,38 @@ class Kept:
             meanwhile()
         self.repository.refresh()
 
+    def mend(self, manifest: Manifest) -> bool:
+        """Bring what is damaged or missing here of a snapshot, if the far store has it; say whether it did.
+
+        It may still be damaged, if it is there as well.
+        """
+        if self.far is None or manifest.id not in {each.id for each in self.far.manifests()}:
+            return False
+        self.kernel.say(
+            f"keepstate: snapshot {manifest.id[:10]} is damaged here: the store is asked for what it lacks"
+        )
+        try:
+            with self.far.bringing(manifest, mend=True):
+                pass
+        except KeepstateError as error:
+            self.kernel.say(f"keepstate: the store does not give it: {error}")
+            return False
+        self.repository.refresh()
+        return True
+
+    def _decoded(self, manifest: Manifest, names: Sequence[str], *, definitions: bool = False) -> Outcome:
+        """Decode names, a second time if bytes were damaged here and the far store had them."""
+        outcome = self._decoded_once(manifest, names, definitions=definitions)
+        if outcome.damaged and self.mend(manifest):
+            return self._decoded_once(manifest, names, definitions=definitions)
+        return outcome
+
+    def _decoded_once(self, manifest: Manifest, names: Sequence[str], *, definitions: bool) -> Outcome:
+        loader = Loader(self.repository, manifest, self.kernel.namespace)
+        if definitions:
+            loader.bind_definitions()
+        return restore_names(loader, names)
+
     def snapshots(self) -> list[Snapshot]:
         """List what is kept of this notebook; see :func:`keepstate.snapshots`."""
         levels = {} if self.far is None else self.far.levels()
@@ -98,10 +131,8 @@ class Kept:
         wanted = [name for name in asked if not is_folder_name(name)]
         namespace = self.kernel.namespace
         live = [name for name in wanted if name in namespace and not overwrite]
-        loader = Loader(self.repository, chosen, namespace)
-        if not names:
-            loader.bind_definitions()
-        outcome = restore_names(loader, [name for name in wanted if name not in live])
+        fresh = [name for name in wanted if name not in live]
+        outcome = self._decoded(chosen, fresh, definitions=not names)
         namespace.update(outcome.restored)
         for name in outcome.restored:
             self.recovery.forget(name)
@@ -127,7 +158,13 @@ class Kept:
         chosen = find(self._asked_for(), at)
         _must_have(chosen, [name])
         self.bring(chosen)
-        return Loader(self.repository, chosen, self.kernel.namespace, bind=False).value(name)
+        namespace = self.kernel.namespace
+        try:
+            return Loader(self.repository, chosen, namespace, bind=False).value(name)
+        except IntegrityError:
+            if not self.mend(chosen):
+                raise
+        return Loader(self.repository, chosen, namespace, bind=False).value(name)
 
     def get(self, name: str, make: Callable[[], object], *, tracked: bool) -> object:
         """Return the live value of a *tracked* name, else the kept one, else make it."""
@@ -150,8 +187,7 @@ class Kept:
                     f"keepstate: {name!r} is made anew, because the kept one cannot be had: {error}"
                 )
                 return make()
-            loader = Loader(self.repository, chosen, self.kernel.namespace)
-            outcome = restore_names(loader, [name])
+            outcome = self._decoded(chosen, [name])
             if name in outcome.restored:
                 return outcome.restored[name]
             why = explain(self.repository, newest, chosen, outcome)[name]

@@ -65,6 +65,8 @@ class Recovery:
     """name → the library without which it cannot be decoded; these are in *failed* too."""
     unread: dict[str, object] = field(default_factory=dict)
     """name → the restored object, until a cell reads the name."""
+    mend: Callable[[Manifest], bool] = lambda _: False
+    """Brings what is damaged here from where it is whole; says whether it has tried."""
     _ahead: _Ahead | None = None
 
     def carried(self) -> tuple[dict[str, Entry], dict[str, str]]:
@@ -136,6 +138,8 @@ class Recovery:
             began, outcome = ahead.began, ahead.outcome
         else:
             outcome = self._decode(chosen)
+            if outcome.damaged and self.mend(chosen):
+                outcome = self._decode(chosen)
         self.namespace.update(outcome.restored)
         self.unread = dict(outcome.restored)
         self.failed = {

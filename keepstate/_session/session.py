@@ -89,6 +89,7 @@ class Session:
         self._folders = Folders(repository, lambda: self._lookout.poke(), clock=clock)
         self.names = Names(kernel, selection, self._recovery, self._folders)
         self._kept = Kept(repository, identity, kernel, selection, self._recovery, self._folders, clock, far)
+        self._recovery.mend = self._kept.mend
         self._main_thread = threading.main_thread().ident
         limits = settle_limits(host.profile, options.limits)
         self._notifier = None if options.notify is None else Notifier(options.notify, clock=clock)
@@ -377,7 +378,7 @@ class Session:
         self._must_be_active()
         if self.names.bound():
             self.snapshot()
-        if self._far is not None and not self._far.flush(deadline_seconds=seconds):
+        if self._far is not None and not (self._far.flush(deadline_seconds=seconds) and self._is_sent()):
             report = self._far.report()
             raise StoreError(
                 f"not everything has reached {self.options.store} yet"
@@ -389,6 +390,11 @@ class Session:
         if release:
             self._give_back(status)
         return status
+
+    def _is_sent(self) -> bool:
+        """Say whether the newest state is where it outlives the machine."""
+        last = self._saving.last
+        return last is None or self._with_level(snapshot_of(last)).durability != "local"
 
     def _give_back(self, status: Status) -> None:
         """Give the machine back, if what is kept outlives it for certain."""

@@ -34,6 +34,8 @@ class Outcome:
     """name → why it cannot be brought back."""
     waiting: dict[str, str] = field(default_factory=dict)
     """name → the library that is not installed yet; these are in *failed* too."""
+    damaged: bool = False
+    """Whether bytes of one of them are damaged or missing."""
 
 
 class Loader:
@@ -149,6 +151,7 @@ def restore_names(loader: Loader, names: Iterable[str]) -> Outcome:
             outcome.waiting[name] = error.library
         except (CodecError, IntegrityError, StoreError, NotFoundError) as error:
             outcome.failed[name] = str(error)
+            outcome.damaged |= isinstance(error, IntegrityError)
     return outcome
 
 

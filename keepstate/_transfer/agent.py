@@ -302,8 +302,7 @@ class Agent:
     def _learn(self, outcome: Outcome, worker: Worker) -> None:
         now = self._clock.monotonic()
         changes: dict[str, object] = {}
-        # What knows nothing of the far side before its first round does not say that nothing is there.
-        if outcome.levels or (outcome.levels is not None and outcome.rounds):
+        if outcome.levels is not None:
             changes["levels"] = dict(outcome.levels)
         if outcome.task == "send":
             self._sent_bytes += sum(done.sent_bytes for done in outcome.rounds) or outcome.progress.done_bytes

@@ -60,6 +60,7 @@ class Ask(msgspec.Struct, frozen=True):
     """One request: a look at what is there, or with an id the snapshot itself."""
 
     fetch: str | None = None
+    mend: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,18 +163,21 @@ class Errand:
         self._ask(Ask())
         self._next(LOOK_SECONDS)
 
-    def fetch(self, snapshot_id: str, on_progress: Callable[[int, int], None]) -> Arriving:
+    def fetch(
+        self, snapshot_id: str, on_progress: Callable[[int, int], None], *, mend: bool = False
+    ) -> Arriving:
         """Begin to bring a snapshot here, with all that it needs; what is read meanwhile may wait for it.
 
         Args:
             snapshot_id: Of one that a look has found.
             on_progress: Called with the bytes that are behind and that there are, by whoever waits.
+            mend: Whether to read first what is here, and bring what is damaged, too.
 
         Raises:
             NotFoundError: It is not there any more.
             StoreError: As :meth:`look`.
         """
-        self._ask(Ask(fetch=snapshot_id))
+        self._ask(Ask(fetch=snapshot_id, mend=mend))
         return Arriving(lambda: self._next(SILENCE_SECONDS), on_progress)
 
     def _ask(self, ask: Ask) -> None:
@@ -201,7 +205,10 @@ class Errand:
                         raise self._broken()
                     self._read += piece
         line, _, self._read = self._read.partition(b"\n")
-        answer = msgspec.json.decode(line, type=Answer)
+        try:
+            answer = msgspec.json.decode(line, type=Answer)
+        except msgspec.MsgspecError as error:
+            raise self._broken() from error
         if answer.error:
             raise _KINDS.get(answer.kind, StoreError)(answer.error)
         return answer
@@ -230,14 +237,21 @@ def errand(
         notebook: Whose snapshots are of interest.
         clock: The time.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "keepstate._transfer.errand_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        start_new_session=True,
-    )
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "keepstate._transfer.errand_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+    except (
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:  # a kernel inside of another program has no Python's path
+        raise StoreError(f"no process can be started to ask {address}: {error}") from error
     try:
         order = Order(
             near=str(near),

@@ -19,7 +19,7 @@ from keepstate._transfer.errand import Answer, Ask, Order
 from keepstate._transfer.far import HURRIED, PATIENT, open_far
 from keepstate._transfer.mirror import Mirror, whose
 from keepstate.backends import Credentials, read_address
-from keepstate.errors import KeepstateError, NotFoundError
+from keepstate.errors import KeepstateError, NotFoundError, UnavailableError
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -62,7 +62,7 @@ class Runner:
             return ""
         if ask.fetch not in self._found:
             self._look()
-        return self._fetch(ask.fetch)
+        return self._fetch(ask.fetch, mend=ask.mend)
 
     def _far(self, backoff: Backoff) -> Far:
         return open_far(self._address, self._credentials, stop=Word(), backoff=backoff)
@@ -78,11 +78,13 @@ class Runner:
             self._order.notebook, [each for each in found if whose(each) == self._order.notebook]
         )
 
-    def _fetch(self, own: str) -> str:
+    def _fetch(self, own: str, *, mend: bool) -> str:
         manifest = self._found.get(own)
         if manifest is None:
             raise NotFoundError(f"snapshot {own} is not at {self._address} any more")
         near = Repository.open(Path(self._order.near), create=False)
+        if mend:
+            near.verify(member=manifest.member, deep=True)  # what is damaged counts as missing from now on
         far = self._far(PATIENT).repository(create=True)
         for _ in range(ATTEMPTS - 1):
             try:
@@ -99,6 +101,10 @@ class Runner:
             on_progress=self._progress,
             on_plan=lambda coming: self._say(Answer(coming=tuple(coming.items()))),
         )
+        if manifest.id in copied.unread:
+            raise UnavailableError(copied.unread[manifest.id])
+        if manifest.id not in copied.ids and manifest.id not in copied.lost:
+            raise NotFoundError(f"snapshot {manifest.id} is not at {self._address} any more")
         return copied.lost.get(manifest.id, "")
 
     def _progress(self, done: int, total: int) -> None:

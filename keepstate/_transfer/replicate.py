@@ -16,7 +16,7 @@ from keepstate._transfer.choosing import wanted
 from keepstate._transfer.far import open_far
 from keepstate._transfer.mirror import Mirror, whose
 from keepstate._transfer.report import Pending, Progress, Round
-from keepstate.errors import IntegrityError
+from keepstate.errors import IntegrityError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -71,7 +71,8 @@ class Replicator:
         self._clock = clock
         self._there: Repository | None = None
         self._seen: dict[str, Manifest] = {}
-        self._whole: dict[str, Durability] = {}
+        self._whole: dict[str, Durability] | None = None
+        """What is known to be whole there; ``None`` before that was looked at."""
         self._packs: dict[str, frozenset[str]] = {}
         """Member → packs that were there when :attr:`_whole` was found out."""
         self._broken: set[str] = set()
@@ -94,9 +95,11 @@ class Replicator:
     def _wanted(self) -> list[Manifest]:
         near = self._near.manifests()
         last: dict[str, int] = {}
-        for manifest in self._seen.values():
+        there = self._seen.keys() - self._broken  # what is not whole there may be mended from here
+        for own in there:
+            manifest = self._seen[own]
             last[manifest.lineage] = max(manifest.sequence, last.get(manifest.lineage, 0))
-        return wanted(near, last, self._seen.keys())
+        return wanted(near, last, there)
 
     def run(self, *, urgent: bool, stop: Flag, on_progress: Callable[[Progress], None]) -> Round:
         """Copy everything that should be there."""
@@ -105,16 +108,23 @@ class Replicator:
         repository = self._far_repository
         self._look(repository)
         copied: list[Copied] = []
-        groups = _by_member(self._wanted())
-        for group in groups:
-            copied.append(self._copy(repository, group, stop, on_progress))
-            if stop.is_set():
-                break
-        else:
-            self._look(repository)
-            self._prove(repository, just_seen={group[0].member for group in groups})
+        # Twice if it shows only afterwards that something is not whole there any more.
+        for _ in range(2):
+            groups = _by_member(self._wanted())
+            for group in groups:
+                copied.append(self._copy(repository, group, stop, on_progress))
+                if stop.is_set():
+                    break
+            else:
+                self._look(repository)
+                self._prove(repository, just_seen={group[0].member for group in groups})
+                if self._wanted():
+                    continue
+            break
         if lost := [why for each in copied for why in each.lost.values()]:
             raise IntegrityError("; ".join(lost))
+        if unread := [why for each in copied for why in each.unread.values()]:
+            raise UnavailableError("; ".join(unread))
         return Round(
             ids=tuple(own for each in copied for own in each.ids),
             sent_bytes=sum(each.nbytes for each in copied),
@@ -175,18 +185,18 @@ class Replicator:
             known = self._packs.get(member, frozenset())
             if member not in there:
                 there[member] = repository.usable_packs(member, known=known, look=member not in just_seen)
-            is_new = (own not in self._whole and own in here) or own in self._broken
+            is_new = (own not in (self._whole or {}) and own in here) or own in self._broken
             if not is_new and known <= there[member]:
                 whole[own] = self._far.level
             elif repository.holds_whole(manifest, beside=self._near):
                 whole[own] = self._far.level
                 self._broken.discard(own)
-            else:
+            elif not repository.may_hold_more(member):
                 self._broken.add(own)
         self._broken &= self._seen.keys()
         self._whole, self._packs = whole, there
 
-    def levels(self) -> Mapping[str, Durability]:
+    def levels(self) -> Mapping[str, Durability] | None:
         """Say which snapshots are at the far side, and how sure that is; asks nobody."""
         return self._whole
 

@@ -43,8 +43,11 @@ class Work(Protocol):
         """
         ...
 
-    def levels(self) -> Mapping[str, Durability]:
-        """Say which snapshots are at the far side, and how sure that is; asks nobody."""
+    def levels(self) -> Mapping[str, Durability] | None:
+        """Say which snapshots are at the far side, and how sure that is; asks nobody.
+
+        ``None``: nobody has looked yet.
+        """
         ...
 
     def upkeep(self) -> None:
@@ -141,7 +144,8 @@ class Worker:
             work.upkeep()
             return None
         pending = self.counted = work.pending()
-        if task == "send" and pending.ids:
+        # Whoever waits is not to be told what was true the last time.
+        if task == "send" and (pending.ids or urgent):
             rounds.append(work.run(urgent=urgent, stop=self._stop, on_progress=self._note))
             pending = work.pending()
         return pending
@@ -151,6 +155,7 @@ class Worker:
 
     def _levels(self) -> Mapping[str, Durability] | None:
         try:
-            return None if self._work is None else dict(self._work.levels())
+            levels = None if self._work is None else self._work.levels()
+            return None if levels is None else dict(levels)
         except BaseException:  # noqa: BLE001 - what was known before stands
             return None

@@ -100,6 +100,12 @@ def read_address(text: str | os.PathLike[str]) -> Address:
             "put the key into an environment variable or the host's secrets"
         )
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    server = urlsplit(options.get("endpoint", ""))
+    if "@" in server.netloc or server.query or server.fragment:
+        raise InvalidInputError(
+            f"store: the endpoint of {scheme}://{parts.netloc} is the address of a server and nothing more; "
+            "keys go into environment variables or the host's secrets"
+        )
     if unknown := sorted(options.keys() - _OPTIONS[scheme]):
         raise InvalidInputError(
             f"store: {scheme} addresses have no {', '.join(unknown)}; "

@@ -644,3 +644,37 @@ def test_what_was_put_is_not_read_back(places):
     asked = [operation for operation, name in far.faulty.calls if name.endswith(".pack")]
     assert set(asked) == {"put"}
     assert len(asked) >= 2
+
+
+def test_what_cannot_be_read_now_is_not_called_lost(places):
+    """A pack whose end is not given for a while: the snapshot is left for later, and then it is whole."""
+    save(places.near, VALUES, sequence=1)
+    copy(places.near, places.far())
+    other = places.open("other")
+    fails = Fault("get", error=UnavailableError("the network is away"), times=None, name_contains=".pack")
+    copied = copy(places.far(fails), other)
+    assert copied.ids == []
+    assert copied.lost == {}
+    assert "network is away" in copied.unread[snapshot_id("s1", 1)]
+    assert other.manifests() == []
+    copy(places.far(), other)
+    assert kept(other) == {snapshot_id("s1", 1): VALUES}
+
+
+def test_what_was_there_under_the_name_of_a_pack_is_not_taken_on_trust(tmp_path):
+    """It is read, so that what is not what was sent is noticed, and the next copy uses another name."""
+
+    class Occupied(Faulty):
+        def put(self, name, data, *, replace=False):
+            if name.endswith(".pack"):
+                super().put(name, bytes(len(data)), replace=replace)
+            super().put(name, data, replace=replace)
+
+    places = Places(tmp_path, kind=Occupied)
+    save(places.near, {"big": BIG}, sequence=1)
+    (found,) = places.near.manifests()
+    assert set(copy(places.near, places.far()).lost) == {found.id}
+    places.kind = Faulty
+    assert not places.far().holds_whole(found, beside=places.near)
+    assert copy(places.near, places.far()).lost == {}
+    assert kept(places.far()) == kept(places.near)

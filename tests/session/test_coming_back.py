@@ -92,3 +92,53 @@ def test_what_is_cut_off_on_its_way_binds_nothing(computer, server, tmp_path):
     assert "restored: None []" in lines
     assert "here: []" in lines
     assert "afterwards: 25165824 3" in lines
+
+
+@pytest.mark.slow
+def test_what_is_damaged_here_is_brought_again(server, tmp_path):
+    """A bit that has turned over on this disk costs nothing that the store has."""
+    store = server.address("bucket", tmp_path.name)
+    with Computer(tmp_path / "computer", **server.credentials) as computer:
+        computer.must(KEEP.format(store=store, names=NAMES))
+        computer.end()
+        largest = max(computer.near().rglob("*.pack"), key=lambda path: path.stat().st_size)
+        raw = bytearray(largest.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        largest.write_bytes(raw)
+        said = computer.must(COME_BACK.format(store=store, names=NAMES))
+    assert "is damaged here" in said
+    assert said.splitlines()[-1].startswith("restored: ('big', 'small') True 3")
+
+
+LOSE = """
+import random
+import keepstate
+from keepstate.backends import open_backend, read_address
+big = random.Random(1).randbytes(24 << 20)
+small = 3
+session = keepstate.start(store={store!r}, track=("big", "small"), {names})
+keepstate.snapshot()
+assert session._far.flush(deadline_seconds=60)
+assert keepstate.status().durability == "verified"
+far = open_backend(read_address({store!r}), session._far.credentials)
+for each in list(far.list()):
+    if each.name.endswith(".pack"):
+        far.delete(each.name)
+print(keepstate.finish().durability)
+"""
+
+
+@pytest.mark.slow
+def test_what_was_verified_and_is_gone_there_is_sent_again_before_the_end(server, tmp_path):
+    """``finish()`` looks once more, instead of repeating what was true before."""
+    store = server.address("bucket", tmp_path.name)
+    with Computer(tmp_path / "computer", **server.credentials) as computer:
+        said = computer.must(LOSE.format(store=store, names=NAMES))
+        assert said.splitlines()[-1] == "verified"
+        computer.wipe()
+        said = computer.must(
+            f"import random, keepstate\n"
+            f"s = keepstate.start(store={store!r}, {NAMES})\n"
+            f"print(big == random.Random(1).randbytes(24 << 20), small)"
+        )
+        assert said.splitlines()[-1] == "True 3"

@@ -26,7 +26,14 @@ from keepstate._transfer.errand import errand
 from keepstate._transfer.far import open_far
 from keepstate._transfer.mirror import Mirror
 from keepstate.backends import Credentials, read_address
-from keepstate.errors import CredentialsError, NotAStoreError, NotFoundError, StoreError, UnavailableError
+from keepstate.errors import (
+    CredentialsError,
+    IntegrityError,
+    NotAStoreError,
+    NotFoundError,
+    StoreError,
+    UnavailableError,
+)
 
 NOTEBOOK = ("p", "ana", "n")
 VALUES = {"big": random_bytes(9 << 20), "y": b"y" * 900}
@@ -278,3 +285,35 @@ def test_what_the_process_does_is_done_beside_others(folder):
     assert found.pop(OWN) == VALUES
     assert found
     assert all(values == {"mine": b"m"} for values in found.values())
+
+
+def test_a_snapshot_that_was_pruned_since_the_look_is_told_as_gone(folder):
+    """Not as brought: it is nowhere then."""
+    with folder.asking() as asking:
+        asking.look()
+        for path in (*Path(folder.address).rglob("*.manifest"), *Path(folder.address).rglob("*.pack")):
+            path.unlink()
+        with pytest.raises(NotFoundError, match="not at"):
+            asking.fetch(OWN, lambda *_: None).finish()
+    assert folder.here().manifests() == []
+
+
+def test_what_is_damaged_here_is_brought_where_that_is_asked_for(folder):
+    """Only then is everything here read."""
+    with folder.asking() as asking:
+        asking.fetch(OWN, lambda *_: None).finish()
+        (path,) = (path for path in folder.near.rglob("*.pack"))
+        damage(path, path.read_bytes().index(VALUES["big"][5 << 20 : (5 << 20) + 64]))
+        asking.fetch(OWN, lambda *_: None).finish()
+        with pytest.raises(IntegrityError):
+            kept(folder.here())
+        assert asking.fetch(OWN, lambda *_: None, mend=True).finish() == ""
+    assert kept(folder.here()) == {OWN: VALUES}
+
+
+def test_where_no_process_can_be_started_the_store_counts_as_failing(folder, monkeypatch):
+    """As in a program with a kernel in it, which does not say where its Python is."""
+    for executable in ("", "/no/such/python", None):
+        monkeypatch.setattr(sys, "executable", executable)
+        with pytest.raises(StoreError, match="no process can be started"), folder.asking():
+            pass

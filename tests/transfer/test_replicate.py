@@ -176,10 +176,10 @@ def test_a_round_that_is_told_to_stop_asks_nothing_more(machine, places):
 def test_before_the_first_look_nothing_is_said_to_be_there(machine):
     """It is not known, also if a process before this one has sent it."""
     save(machine.near, {"x": b"1"}, sequence=1)
-    assert machine.work.levels() == {}
+    assert machine.work.levels() is None
     machine.run()
     again = Machine(machine.places.folder, machine.place)
-    assert again.work.levels() == {}
+    assert again.work.levels() is None
     again.run()
     assert again.work.levels() == {own(1): "verified"}
 
@@ -206,8 +206,6 @@ def test_a_snapshot_whose_pack_is_gone_is_not_verified_any_longer(machine, place
     assert set(machine.work.levels()) == {own(1), own(2)}
     lost = next(n for n in places.there(".pack") if random_bytes(64, seed=1) in bytes(places.backend.get(n)))
     places.backend.delete(lost)
-    machine.run()
-    assert set(machine.work.levels()) == {own(2)}
     machine.run()
     assert set(machine.work.levels()) == {own(2)}
 
@@ -429,3 +427,27 @@ def test_upkeep_beside_another_prune_is_left_to_that(machine, places):
     take_lease(far._disk, member_folder(far.path, "ana"), purpose="prune", clock=places.clock)
     machine.work.upkeep()
     assert machine.work.levels() == {own(1): "verified"}
+
+
+def test_what_is_not_whole_there_any_more_is_sent_again(machine, places):
+    """As long as it is whole here, and in the round that finds out."""
+    save(machine.near, {"x": random_bytes(5 << 20)}, sequence=1)
+    machine.run()
+    for name in places.there(".pack"):
+        places.backend.delete(name)
+    machine.run()
+    assert machine.work.levels() == {own(1): "verified"}
+    assert kept(places.far()) == kept(machine.near)
+    assert machine.work.pending().ids == ()
+
+
+def test_what_cannot_be_read_there_now_is_not_sent_again(places, tmp_path):
+    """It is not said to be whole either."""
+    first = Machine(tmp_path / "one", places.backend)
+    save(first.near, {"x": random_bytes(5 << 20)}, sequence=1)
+    first.run()
+    second = Machine(tmp_path / "one", places.backend)
+    second.place.add(Fault("get", error=AWAY, times=None, name_contains=".pack"))
+    second.run()
+    assert second.work.levels() == {}
+    assert second.work.pending().ids == ()

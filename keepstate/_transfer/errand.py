@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from keepstate.backends import Credentials
 
 LOOK_SECONDS = 45.0
-"""To find out what is there, at most: retries of a look end after 15 s, and it makes several requests."""
+"""To find out what is there, at most: retries of a look end after 10 s, and it makes several requests."""
 SILENCE_SECONDS = 600.0
 """Without any progress while bytes are fetched. Each request has limits of its own, so this only ends a
 process that hangs in spite of them; and progress is told pack by pack: four at a time, 128 MiB, take as long

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 PATIENT = Backoff(first_seconds=0.5, longest_seconds=8.0, total_seconds=20.0)
 """For one call. What lasts longer is told to the user, and the round begins again, from what is there."""
-HURRIED = Backoff(first_seconds=0.5, longest_seconds=5.0, total_seconds=15.0)
+HURRIED = Backoff(first_seconds=0.5, longest_seconds=4.0, total_seconds=10.0)
 """Where a user waits for ``start()``."""
 
 

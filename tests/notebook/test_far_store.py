@@ -11,6 +11,8 @@ SENT = "keepstate.status().durability == 'verified'"
 TOLD = "[each for each in keepstate.status().remarks if 'Another session' in each]"
 NOTES = "sorted(each.note for each in keepstate.snapshots() if each.note)"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
@@ -51,7 +53,7 @@ def test_a_new_machine_goes_on_where_the_killed_one_was(place):
     place.must_be_sound()
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_what_was_called_verified_is_there_after_a_kill_at_any_moment(place):
     """Three rounds of the campaign of which there are two hundred in the torture."""
     campaign = Campaign(place, random.Random(1))
@@ -60,7 +62,6 @@ def test_what_was_called_verified_is_there_after_a_kill_at_any_moment(place):
     assert campaign.claimed, campaign.told
 
 
-@pytest.mark.slow
 def test_what_sends_outlives_a_killed_kernel_and_an_ended_script_and_then_ends(place):
     """What was saved last arrives although nobody is there any more, and nothing of ours stays."""
     machine, elsewhere = place.machine(), place.machine()
@@ -79,7 +80,7 @@ def test_what_sends_outlives_a_killed_kernel_and_an_ended_script_and_then_ends(p
     assert place.machine().kernel().say("[step, torn()]") == [1, []]
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_server_that_dies_in_mid_transfer_costs_nothing(place):
     """Cells go on and the status says why nothing arrives; a session that begins meanwhile guards here.
 
@@ -118,7 +119,7 @@ def test_a_server_that_dies_in_mid_transfer_costs_nothing(place):
             proxy.mend()
         late.run(f"keepstate.restore('step', 'parts', 'trail', at={kernel.say('first.id')!r})")
         assert late.say("[step, torn(), apart]") == [1, [], [1]]
-        assert late.say("keepstate.status().error") is None
+        late.until("keepstate.status().error is None")
         for one in (kernel, late, third):
             one.settle()
             one.until(SENT)

@@ -205,6 +205,8 @@ def kaggle(folder, secrets):
 
 
 HOSTS = {"the environment": lambda _folder, secrets: secrets, "colab": colab, "kaggle": kaggle}
+ELSEWHERE = [pytest.param(each, marks=pytest.mark.torture) for each in ("colab", "kaggle")]
+"""For a second kind of store: how keys are found does not depend on it."""
 
 
 @pytest.mark.parametrize("source", HOSTS)
@@ -319,7 +321,7 @@ def drive():
         yield running
 
 
-@pytest.mark.parametrize("source", HOSTS)
+@pytest.mark.parametrize("source", ["the environment", *ELSEWHERE])
 def test_a_session_with_drive_leaves_no_key_anywhere(drive, computer, tmp_path, source):
     """Neither the stored credential nor what is in it, nor a token that was got with it."""
     credential = {"GDRIVE_CREDENTIALS": json.dumps({**CREDENTIAL, "token_uri": f"{drive.url}/token"})}

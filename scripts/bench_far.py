@@ -510,10 +510,13 @@ def section(found: dict[str, dict[str, float]]) -> str:
         )
     ]
     parts += [
-        f"\nFetching takes {weed['peak MB of fetching']:.0f} MB. The limit is the processor: server and client of a "
-        "plain download keep both cores busy, and restoring has 2 GiB of new memory cleared besides (5 s of one "
-        "core here, in huge pages; the row of the array has that too), writes packs, decompresses and hashes. "
-        "rclone reads and hashes every object for each list of them, which costs 4 s of sending.\n",
+        (
+            f"\nFetching takes {weed['peak MB of fetching']:.0f} MB. The limit is the processor: server and "
+            "client of a plain download keep both cores busy. Restoring has 2 GiB of new memory cleared "
+            "besides (5 s of one core here, in huge pages; the row of the array has that, too), writes "
+            "packs, decompresses and hashes. rclone reads and hashes every object for each list: 4 s of "
+            "sending.\n"
+        ),
         f"| {SMALL} snapshots of one number | requests | kB sent | seconds | cpu s | there afterwards |",
         "|" + "---|" * 6,
     ]

@@ -9,7 +9,7 @@ from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport, Snapshot
 from keepstate._repository import newest_first
 from keepstate._session.recovery import explain, put_random_states_back
-from keepstate._snapshot import Loader, best_of, find, restore_names, snapshot_of, version_remarks
+from keepstate._snapshot import Loader, best_of, find, snapshot_of, version_remarks
 from keepstate.errors import IntegrityError, InvalidInputError, KeepstateError, NotFoundError
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from keepstate._session.folders import Folders
     from keepstate._session.identity import Identity
     from keepstate._session.recovery import Recovery
-    from keepstate._snapshot import Outcome
     from keepstate._tracking import Selection
 
 
@@ -99,19 +98,6 @@ class Kept:
         self.repository.refresh()
         return True
 
-    def _decoded(self, manifest: Manifest, names: Sequence[str], *, definitions: bool = False) -> Outcome:
-        """Decode names, a second time if bytes were damaged here and the far store had them."""
-        outcome = self._decoded_once(manifest, names, definitions=definitions)
-        if outcome.damaged and self.mend(manifest):
-            return self._decoded_once(manifest, names, definitions=definitions)
-        return outcome
-
-    def _decoded_once(self, manifest: Manifest, names: Sequence[str], *, definitions: bool) -> Outcome:
-        loader = Loader(self.repository, manifest, self.kernel.namespace)
-        if definitions:
-            loader.bind_definitions()
-        return restore_names(loader, names)
-
     def snapshots(self) -> list[Snapshot]:
         """List what is kept of this notebook; see :func:`keepstate.snapshots`."""
         levels = {} if self.far is None else self.far.levels()
@@ -132,7 +118,7 @@ class Kept:
         namespace = self.kernel.namespace
         live = [name for name in wanted if name in namespace and not overwrite]
         fresh = [name for name in wanted if name not in live]
-        outcome = self._decoded(chosen, fresh, definitions=not names)
+        outcome = self.recovery.decoded(chosen, fresh, definitions=not names)
         namespace.update(outcome.restored)
         for name in outcome.restored:
             self.recovery.forget(name)
@@ -187,7 +173,7 @@ class Kept:
                     f"keepstate: {name!r} is made anew, because the kept one cannot be had: {error}"
                 )
                 return make()
-            outcome = self._decoded(chosen, [name])
+            outcome = self.recovery.decoded(chosen, [name], definitions=False)
             if name in outcome.restored:
                 return outcome.restored[name]
             why = explain(self.repository, newest, chosen, outcome)[name]

@@ -46,9 +46,9 @@ class _Ahead:
 
     manifest: Manifest
     began: float
+    before: frozenset[str]
+    """Names that were bound then."""
     outcome: Outcome | None = None
-    bound: frozenset[str] = frozenset()
-    """Definitions that it needed."""
 
 
 @dataclass(slots=True)
@@ -98,32 +98,36 @@ class Recovery:
         Names are bound by :meth:`restore`, which also tells what failed. If the block ends with an error, so
         that the snapshot is not there, everything is as it was.
         """
-        before = frozenset(self.namespace)
-        ahead = _Ahead(manifest, clock.monotonic())
+        ahead = _Ahead(manifest, clock.monotonic(), frozenset(self.namespace))
 
         def decode() -> None:
-            ahead.outcome = self._decode(manifest)
+            ahead.outcome = self._decode(manifest, _wanted(manifest, ahead.before))
 
         try:
             yield decode
         except BaseException:
-            for name in self.namespace.keys() - before:
+            for name in self.namespace.keys() - ahead.before:
                 del self.namespace[name]
             raise
-        ahead.bound = frozenset(self.namespace.keys() - before)
         self._ahead = ahead
 
-    def _decode(self, manifest: Manifest) -> Outcome:
+    def decoded(self, manifest: Manifest, names: Sequence[str], *, definitions: bool = True) -> Outcome:
+        """Decode names, a second time if bytes were damaged here and came from elsewhere."""
+        outcome = self._decode(manifest, names, definitions=definitions)
+        return self._mended(manifest, names, outcome, definitions=definitions)
+
+    def _mended(
+        self, manifest: Manifest, names: Sequence[str], outcome: Outcome, *, definitions: bool = True
+    ) -> Outcome:
+        if outcome.damaged and self.mend(manifest):
+            return self._decode(manifest, names, definitions=definitions)
+        return outcome
+
+    def _decode(self, manifest: Manifest, names: Sequence[str], *, definitions: bool = True) -> Outcome:
         loader = Loader(self.repository, manifest, self.namespace)
-        loader.bind_definitions()
-        return restore_names(loader, self._wanted(manifest))
-
-    def _is_live(self, name: str) -> bool:
-        return name in self.namespace and (self._ahead is None or name not in self._ahead.bound)
-
-    def _wanted(self, manifest: Manifest) -> list[str]:
-        """Names that the user has not bound."""
-        return [name for name in manifest.names if not self._is_live(name) and not is_folder_name(name)]
+        if definitions:
+            loader.bind_definitions()
+        return restore_names(loader, names)
 
     def restore(self, newest: Sequence[Manifest], folders: Folders, *, clock: Clock) -> RestoreReport:
         """Bind what the newest sound snapshot has and the namespace lacks."""
@@ -132,14 +136,15 @@ class Recovery:
         if chosen is None:
             return RestoreReport(snapshot=None, restored=(), failed={}, seconds=0.0)
         self.manifest = chosen
-        live = sorted(filter(self._is_live, chosen.names))
         ahead, self._ahead = self._ahead, None
+        # Names are wanted or live by what the user had bound before any definition was.
+        before = frozenset(self.namespace)
         if ahead is not None and ahead.outcome is not None and ahead.manifest.id == chosen.id:
-            began, outcome = ahead.began, ahead.outcome
+            began, before = ahead.began, ahead.before
+            outcome = self._mended(chosen, _wanted(chosen, before), ahead.outcome)
         else:
-            outcome = self._decode(chosen)
-            if outcome.damaged and self.mend(chosen):
-                outcome = self._decode(chosen)
+            outcome = self.decoded(chosen, _wanted(chosen, before))
+        live = sorted(before.intersection(chosen.names))
         self.namespace.update(outcome.restored)
         self.unread = dict(outcome.restored)
         self.failed = {
@@ -220,6 +225,11 @@ class Recovery:
         if self.manifest is not None and name in self.manifest.names:
             kind = f" (a {self.manifest.names[name].type})"
         return f"keepstate: {name!r}{kind} is known from the last session but not here: {why}"
+
+
+def _wanted(manifest: Manifest, before: frozenset[str]) -> list[str]:
+    """Names that the user has not bound."""
+    return [name for name in manifest.names if name not in before and not is_folder_name(name)]
 
 
 def _carried(entry: Entry, id: str) -> Entry:  # noqa: A002 - the field is called so

@@ -15,7 +15,7 @@ class Point:
         self.x = x
 
 big = random.Random(1).randbytes(24 << 20)
-keepstate.start(store={store!r}, track=("big", "small"), {names})
+keepstate.start(store={store!r}, track=("big", "small", "Point"), {names})
 keepstate.snapshot()
 small = Point(3)
 keepstate.snapshot()
@@ -76,7 +76,7 @@ def computer(server, tmp_path):
 def test_everything_comes_back_with_its_definitions(computer, server, tmp_path):
     """What was decoded while it came is what was kept."""
     said = computer.must(COME_BACK.format(store=server.address("bucket", tmp_path.name), names=NAMES))
-    assert said.splitlines()[-1].startswith("restored: ('big', 'small') True 3 <class '__main__.Point'>")
+    assert said.splitlines()[-1] == "restored: ('Point', 'big', 'small') True 3 <class '__main__.Point'>"
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_what_is_damaged_here_is_brought_again(server, tmp_path):
         largest.write_bytes(raw)
         said = computer.must(COME_BACK.format(store=store, names=NAMES))
     assert "is damaged here" in said
-    assert said.splitlines()[-1].startswith("restored: ('big', 'small') True 3")
+    assert said.splitlines()[-1].startswith("restored: ('Point', 'big', 'small') True 3")
 
 
 LOSE = """

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from keepstate.errors import StoreError, StoreFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -203,18 +203,43 @@ class Disk:
             return []
         return found
 
+    def lengths(self, path: Path | str, *, known: Callable[[str], int | None]) -> dict[str, int]:
+        """Give name and length of each file in a directory; one that is not there has none.
+
+        Args:
+            path: The directory.
+            known: Gives the length of a file that need not be looked at, by its name; else ``None``.
+        """
+        found = {}
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    nbytes = known(entry.name)
+                    if nbytes is None:
+                        try:
+                            if entry.is_dir():
+                                continue
+                            nbytes = entry.stat().st_size
+                        except FileNotFoundError:
+                            continue  # removed between the listing and the look at it
+                    found[entry.name] = nbytes
+        except FileNotFoundError:
+            return {}
+        return found
+
     def read(self, path: Path, *, limit_bytes: int) -> bytes:
         """Read a whole file of at most *limit_bytes*; of a longer one, one byte more than that."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             pieces = []
             missing = limit_bytes + 1
-            while missing and (piece := os.read(descriptor, min(missing, 1 << 20))):
+            expected = os.fstat(descriptor).st_size + 1
+            while missing and (piece := os.read(descriptor, min(missing, expected))):
                 pieces.append(piece)
                 missing -= len(piece)
         finally:
             os.close(descriptor)
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def space(self, path: Path) -> Space | None:
         """Ask for the room of the file system that *path* is in; ``None`` where it cannot be told."""

@@ -1,8 +1,8 @@
 """Which chunks a member's packs hold, and where: learned from indexes and footers, kept in memory.
 
 A catalog never changes; :meth:`Catalog.refreshed` gives a new one. So a thread that reads, and a child
-forked at any instant, sees one whole catalog, without a lock. The ids point to integers, not objects, so
-that a hundred thousand chunks cost the user's garbage collector nothing.
+forked at any instant, sees one whole catalog, without a lock. A million chunks take 80 MB: their footers, as
+they are read, and 16 bytes each to find them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,19 @@ from keepstate._base.at_once import at_once
 from keepstate._repository import index, pack
 from keepstate._repository.condemned import read_rounds
 from keepstate._repository.layout import MemberFolder, is_pack_name
+from keepstate._repository.places import Places
 from keepstate._repository.reader import ChunkReader
 from keepstate.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from keepstate._base.disk import Disk
+
+
+_ID_DIGITS = 32
+_NOWHERE = Places()
 
 
 class Location(NamedTuple):
@@ -41,7 +46,7 @@ class Location(NamedTuple):
 class PackInfo:
     """What is known of one pack."""
 
-    footer: bytes
+    footer: pack.Footer
     nbytes: int
     covered: bool
     """Whether an index holds the footer."""
@@ -67,8 +72,9 @@ class Catalog:
     suspects: frozenset[tuple[str, bytes]] = frozenset()
     """Pack and chunk ids of copies that were found damaged: read last, and never relied on."""
     _numbers: tuple[str, ...] = ()
-    _where: Mapping[bytes, int] = field(default_factory=dict)
-    _copies: Mapping[bytes, tuple[int, ...]] = field(default_factory=dict)
+    """Packs in the order in which they became known; one has the numbers of :data:`pack.MOST_ENTRIES`
+    chunks."""
+    _places: Places = _NOWHERE
 
     def reader(self) -> ChunkReader:
         """Read chunks as this catalog has them."""
@@ -76,16 +82,13 @@ class Catalog:
 
     def locate(self, chunk_id: bytes) -> Iterator[Location]:
         """Every copy of a chunk, the most trusted first."""
-        first = self._where.get(chunk_id)
-        if first is None:
-            return
-        found = [self._location(at) for at in (first, *self._copies.get(chunk_id, ()))]
+        found = [self._location(*place) for place in self._find(chunk_id)]
         yield from sorted(found, key=lambda each: (self._is_suspect(each), each.pack_id in self.condemned))
 
     def has(self, chunk_id: bytes) -> bool:
         """Say whether a writer may rely on a chunk: not on a condemned pack, nor on a damaged copy."""
         if not self.condemned and not self.suspects:
-            return chunk_id in self._where
+            return any(self._find(chunk_id))
         return any(
             each.pack_id not in self.condemned and not self._is_suspect(each)
             for each in self.locate(chunk_id)
@@ -96,12 +99,19 @@ class Catalog:
 
     def plain_length(self, chunk_id: bytes) -> int | None:
         """Length of a chunk as its pack says; ``None`` for one that is not there."""
-        at = self._where.get(chunk_id)
-        return None if at is None else self._location(at).entry.plain
+        for pack_id, number in self._find(chunk_id):
+            return pack.entry_at(self.packs[pack_id].footer, number).plain
+        return None
 
-    def _location(self, at: int) -> Location:
-        pack_id = self._numbers[at // pack.MOST_ENTRIES]
-        entry = pack.entry_at(self.packs[pack_id].footer, at % pack.MOST_ENTRIES)
+    def _find(self, chunk_id: bytes) -> Iterator[tuple[str, int]]:
+        """Give pack and number in that pack of every copy, those that became known first before others."""
+        for place in self._places.find(chunk_id):
+            pack_id, number = self._numbers[place // pack.MOST_ENTRIES], place % pack.MOST_ENTRIES
+            if pack.id_at(self.packs[pack_id].footer, number) == chunk_id:
+                yield pack_id, number
+
+    def _location(self, pack_id: str, number: int) -> Location:
+        entry = pack.entry_at(self.packs[pack_id].footer, number)
         return Location(pack_id, self.folder.pack(pack_id), entry)
 
     def refreshed(self, *, trust_indexes: bool = True) -> Catalog:
@@ -111,20 +121,20 @@ class Catalog:
         between is then missing in the list, and never taken for one that may be relied on.
 
         Args:
-            trust_indexes: Whether footers may come from an index instead of the packs themselves.
+            trust_indexes: Whether footers may come from an index instead of the packs themselves, and the
+                lengths of packs that are known need not be looked at: they are written once.
         """
         disk = self.disk
         condemned = frozenset(pack_id for each in read_rounds(disk, self.folder) for pack_id in each.packs)
-        sizes = _list_packs(disk, self.folder)
-        same = sizes == {pack_id: info.nbytes for pack_id, info in self.packs.items()}
-        if same and condemned == self.condemned and not self.unreadable and trust_indexes:
-            return self
+        sizes = _list_packs(disk, self.folder, self.packs if trust_indexes else {})
         kept = {
             pack_id: info
             for pack_id, info in self.packs.items()
             if sizes.get(pack_id) == info.nbytes and trust_indexes and not info.damage
         }
         wanted = {pack_id: size for pack_id, size in sizes.items() if pack_id not in kept}
+        if len(kept) == len(self.packs) and not wanted and not self.unreadable:
+            return self if condemned == self.condemned else replace(self, condemned=condemned)
         added = _from_indexes(disk, self.folder, wanted) if trust_indexes and len(wanted) > 1 else {}
         unreadable = _read_packs(disk, self.folder, wanted, added)
         base = self if len(kept) == len(self.packs) else Catalog(self.folder, disk, suspects=self.suspects)
@@ -148,38 +158,41 @@ class Catalog:
     def _with(self, added: Mapping[str, PackInfo]) -> Catalog:
         if not added:
             return self
-        where, copies = dict(self._where), dict(self._copies)
-        for number, pack_id in enumerate(added, len(self._numbers)):
-            first = number * pack.MOST_ENTRIES
-            for at, chunk_id in enumerate(pack.ids_of(added[pack_id].footer), first):
-                if where.setdefault(chunk_id, at) != at:
-                    copies[chunk_id] = (*copies.get(chunk_id, ()), at)
+        footers = [
+            (number * pack.MOST_ENTRIES, info.footer)
+            for number, info in enumerate(added.values(), len(self._numbers))
+        ]
         return replace(
             self,
             packs={**self.packs, **added},
             _numbers=(*self._numbers, *added),
-            _where=where,
-            _copies=copies,
+            _places=self._places.plus(footers),
         )
 
 
-def _list_packs(disk: Disk, folder: MemberFolder) -> dict[str, int]:
+def _list_packs(disk: Disk, folder: MemberFolder, known: Mapping[str, PackInfo]) -> dict[str, int]:
+    """Give id and length of each pack; of those that are *known*, the length is not looked at again."""
+
+    def length(name: str) -> int | None:
+        info = known.get(name[:_ID_DIGITS])
+        return None if info is None else info.nbytes
+
     packs = str(folder.packs)  # two hundred paths take longer to make than to list
     return {
-        entry.name.removesuffix(".pack"): entry.bytes
+        name[:_ID_DIGITS]: nbytes
         for shelf in disk.entries(packs)
         if shelf.is_directory
-        for entry in disk.entries(f"{packs}/{shelf.name}")
-        if is_pack_name(entry.name) and entry.name.startswith(shelf.name)
+        for name, nbytes in disk.lengths(f"{packs}/{shelf.name}", known=length).items()
+        if is_pack_name(name) and name.startswith(shelf.name)
     }
 
 
 def _from_indexes(disk: Disk, folder: MemberFolder, wanted: Mapping[str, int]) -> dict[str, PackInfo]:
     found: dict[str, PackInfo] = {}
-    for name in reversed(index.index_names(disk, folder)):
+    for file in reversed(index.index_files(disk, folder)):
         if len(found) == len(wanted):
             break
-        for pack_id, (footer, size) in index.read_index(disk, folder.index / name).items():
+        for pack_id, (footer, size) in index.read_index(disk, folder.index / file.name).items():
             if wanted.get(pack_id) == size:
                 found[pack_id] = PackInfo(footer, size, covered=True)
     return found
@@ -194,14 +207,18 @@ def _read_packs(
     def read(pack_id: str) -> PackInfo | str | None:
         path = folder.pack(pack_id)
         try:
-            footer, size = pack.read_footer(disk, path, pack_id=pack_id)
+            footer, size = pack.read_end(disk, path, pack_id=pack_id)
             return PackInfo(footer, size, covered=False)
         except FileNotFoundError:
             return None  # prune has deleted it since the listing
         except IntegrityError as error:
-            return PackInfo(pack.scan(disk, path), wanted[pack_id], covered=False, damage=str(error))
+            return scanned(pack_id, error)
         except OSError as error:
             return str(error)
+
+    def scanned(pack_id: str, error: IntegrityError) -> PackInfo:
+        found = pack.scan(disk, folder.pack(pack_id))
+        return PackInfo(found, wanted[pack_id], covered=False, damage=str(error))
 
     missing = sorted(set(wanted) - set(kept))
     for pack_id, found in zip(missing, at_once(read, missing, most=disk.most_at_once), strict=True):
@@ -209,4 +226,25 @@ def _read_packs(
             kept[pack_id] = found
         elif found is not None:
             unreadable[pack_id] = found
+    for pack_id, error in _with_wrong_footers(kept, missing):
+        kept[pack_id] = scanned(pack_id, error)
     return unreadable
+
+
+def _with_wrong_footers(
+    infos: Mapping[str, PackInfo], among: Iterable[str]
+) -> Iterator[tuple[str, IntegrityError]]:
+    """Give those whose footers list what cannot be, although their checksums are right."""
+    whole = [own for own in among if own in infos and not infos[own].damage]
+
+    def check(several: Sequence[str]) -> None:
+        pack.check_footers([infos[own].footer for own in several], [infos[own].nbytes for own in several])
+
+    try:
+        check(whole)
+    except IntegrityError:
+        for pack_id in whole:
+            try:
+                check([pack_id])
+            except IntegrityError as error:
+                yield pack_id, error

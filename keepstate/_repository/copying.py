@@ -130,7 +130,7 @@ class Copier:
         self.put: set[str] = set()
         """Packs that were written, and not found there under their name."""
 
-    def copy(self, jobs: Sequence[Job]) -> dict[str, tuple[bytes, int]]:
+    def copy(self, jobs: Sequence[Job]) -> dict[str, tuple[pack.Footer, int]]:
         """Make the packs, and give footer and length of each.
 
         Raises:
@@ -140,7 +140,7 @@ class Copier:
         made = at_once(self._do, jobs, most=most)
         return {found[0]: found[1:] for found in made if found is not None}
 
-    def _do(self, job: Job) -> tuple[str, bytes, int] | None:
+    def _do(self, job: Job) -> tuple[str, pack.Footer, int] | None:
         if self._stop.is_set():
             return None
         try:
@@ -152,7 +152,7 @@ class Copier:
         except OSError as error:
             raise translate(error, self._source.folder.packs) from error
 
-    def _make(self, job: Job) -> tuple[str, bytes, int] | None:
+    def _make(self, job: Job) -> tuple[str, pack.Footer, int] | None:
         if job.whole is not None:
             raw = self._whole_pack(job.pack_id, job.whole)
             if raw is not None:

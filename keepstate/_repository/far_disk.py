@@ -17,7 +17,7 @@ from keepstate._base.disk import DirectoryEntry, Disk, OpenFile
 from keepstate.errors import NotFoundError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from keepstate._base.disk import Space
     from keepstate.backends import Backend, Item
@@ -159,6 +159,11 @@ class FarDisk(Disk):
                 self.trouble = error
                 raise
         return self._below(folder, items)
+
+    def lengths(self, path: Path | str, *, known: Callable[[str], int | None]) -> dict[str, int]:
+        """Give name and length of each file right below *path*: a listing tells both."""
+        del known
+        return {each.name: each.bytes for each in self.entries(path) if not each.is_directory}
 
     def _below(self, folder: Path, items: Iterable[Item]) -> list[DirectoryEntry]:
         depth = len(folder.parts)

@@ -105,7 +105,7 @@ class MemberFolder:
 
     def pack(self, pack_id: str) -> Path:
         """Where the pack of this id is."""
-        return self.packs / pack_id[:2] / f"{pack_id}.pack"
+        return self.root.joinpath("packs", pack_id[:2], f"{pack_id}.pack")
 
     def manifest(self, manifest: Manifest) -> Path:
         """Where this manifest belongs; a manifest found elsewhere is not what it says it is."""

@@ -7,16 +7,19 @@ covered by one checksum or another, so that a flipped bit anywhere is found.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blake3 import blake3
 
-from keepstate._repository import chunk
+from keepstate._repository import chunk, compression
+from keepstate._repository.fingerprint import CHUNK_BYTES
 from keepstate.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from keepstate._base.disk import Disk, OpenFile
 
@@ -33,6 +36,13 @@ _TRAILER = struct.Struct("<8sII16s32s")
 HEADER_BYTES = _HEADER.size
 ENTRY_BYTES = _ENTRY.size
 TRAILER_BYTES = _TRAILER.size
+ID_BYTES = 32
+_BLOCK_BYTES = 1 << 20
+_TAIL_BYTES = 4 << 10
+"""Read at once at the end of a pack: footer and trailer of 72 chunks."""
+
+Footer = bytes | memoryview
+"""Its bytes; a view where they are part of a long index."""
 
 
 class Entry(NamedTuple):
@@ -57,50 +67,117 @@ def encode_end(pack_id: str, entries: Iterable[Entry]) -> bytes:
     return end_of(pack_id, footer)
 
 
-def end_of(pack_id: str, footer: bytes) -> bytes:
+def end_of(pack_id: str, footer: Footer) -> bytes:
     """Footer and trailer of a pack whose footer is known."""
-    return footer + _trailer(pack_id, footer)
+    return b"".join((footer, _trailer(pack_id, footer)))
 
 
-def _trailer(pack_id: str, footer: bytes) -> bytes:
+def _trailer(pack_id: str, footer: Footer) -> bytes:
     count = len(footer) // ENTRY_BYTES
     own = bytes.fromhex(pack_id)
     covered = _TRAILER.pack(END_MAGIC, count, 0, own, bytes(32))[:32]
-    return covered + blake3(footer + covered).digest()
+    return covered + blake3(b"".join((footer, covered))).digest()
 
 
-def decode_entries(footer: bytes, *, pack_bytes: int) -> list[Entry]:
-    """Read a footer and check that its chunks fill a pack of *pack_bytes* without gap or overlap.
+def check_footers(footers: Sequence[Footer], sizes: Sequence[int]) -> None:
+    """Check that the chunks of each footer fill a pack of that size without gap or overlap.
 
     Raises:
         IntegrityError: They do not.
     """
-    if len(footer) % ENTRY_BYTES or len(footer) // ENTRY_BYTES > MOST_ENTRIES:
-        raise IntegrityError("the footer of a pack has a length that is not possible")
-    entries = [Entry._make(fields) for fields in _ENTRY.iter_unpack(footer)]
-    end = HEADER_BYTES
-    for entry in entries:
-        chunk.check_lengths(entry.compression, entry.plain, entry.stored)
-        if entry.offset != end:
-            raise IntegrityError("the chunks of a pack overlap or leave gaps")
-        end += chunk.HEADER_BYTES + entry.stored
-    if end + len(footer) + TRAILER_BYTES != pack_bytes:
+    for footer in footers:
+        if len(footer) % ENTRY_BYTES or len(footer) // ENTRY_BYTES > MOST_ENTRIES:
+            raise IntegrityError("the footer of a pack has a length that is not possible")
+    for start, stop in _blocks(footers):
+        _check_block(footers[start:stop], sizes[start:stop])
+
+
+def _check_block(footers: Sequence[Footer], sizes: Sequence[int]) -> None:
+    import numpy as np
+
+    entries = entries_of(footers)
+    plain, stored, kind = entries["plain"], entries["stored"], entries["compression"]
+    known = (kind == compression.BLOSC2) | ((kind == compression.NONE) & (stored == plain))
+    if not (known & (stored >= 1) & (stored <= plain) & (plain <= CHUNK_BYTES)).all():
+        raise IntegrityError("a chunk has lengths that are not possible")
+    lengths = np.array([len(footer) for footer in footers], np.uint64)
+    counts = (lengths // ENTRY_BYTES).astype(np.int64)
+    some = counts > 0
+    last = np.cumsum(counts)
+    ends = entries["offset"] + np.uint64(chunk.HEADER_BYTES) + stored
+    begins = np.empty_like(ends)
+    begins[1:] = ends[:-1]
+    begins[(last - counts)[some]] = HEADER_BYTES
+    if (entries["offset"] != begins).any():
+        raise IntegrityError("the chunks of a pack overlap or leave gaps")
+    filled = np.full(len(footers), HEADER_BYTES, np.uint64)
+    filled[some] = ends[last[some] - 1]
+    if (filled + lengths + np.uint64(TRAILER_BYTES) != np.array(sizes, np.uint64)).any():
         raise IntegrityError("a pack is not as long as its chunks")
-    return entries
 
 
-def entry_at(footer: bytes, number: int) -> Entry:
+def entries_of(footers: Iterable[Footer]) -> NDArray[Any]:
+    """Give the entries of footers as one array; ``key`` is the beginning of the id, as a number."""
+    import numpy as np
+
+    fields: list[tuple[str, str]] = [
+        ("key", ">u8"), ("more", "V24"), ("offset", "<u8"),
+        ("stored", "<u4"), ("plain", "<u4"), ("compression", "u1"), ("zero", "V7"),
+    ]  # fmt: skip
+    return np.frombuffer(b"".join(footers), np.dtype(fields))
+
+
+def keys_of(footers: Sequence[Footer]) -> NDArray[Any]:
+    """Give the beginnings of all ids, as numbers."""
+    import numpy as np
+
+    found = [entries_of(footers[start:stop])["key"].astype(np.uint64) for start, stop in _blocks(footers)]
+    return np.concatenate([np.empty(0, np.uint64), *found])
+
+
+def _blocks(footers: Sequence[Footer]) -> Iterator[tuple[int, int]]:
+    """Divide what is worked on at once: memory that is used again costs a tenth of new memory."""
+    start = held = 0
+    for number, footer in enumerate(footers, 1):
+        held += len(footer)
+        if held >= _BLOCK_BYTES:
+            yield start, number
+            start, held = number, 0
+    if start < len(footers):
+        yield start, len(footers)
+
+
+def entry_at(footer: Footer, number: int) -> Entry:
     """Read one entry of a footer that has been checked."""
     return Entry._make(_ENTRY.unpack_from(footer, number * ENTRY_BYTES))
 
 
-def ids_of(footer: bytes) -> list[bytes]:
+def id_at(footer: Footer, number: int) -> bytes:
+    """Read the chunk id of one entry."""
+    at = number * ENTRY_BYTES
+    return bytes(footer[at : at + ID_BYTES])
+
+
+def ids_of(footer: Footer) -> list[bytes]:
     """All chunk ids of a footer, in order."""
-    return [footer[at : at + 32] for at in range(0, len(footer), ENTRY_BYTES)]
+    raw = bytes(footer)
+    return [raw[at : at + ID_BYTES] for at in range(0, len(raw), ENTRY_BYTES)]
 
 
 def read_footer(disk: Disk, path: Path, *, pack_id: str) -> tuple[bytes, int]:
     """Read and check the footer of a pack; return it and the length of the pack.
+
+    Raises:
+        FileNotFoundError: There is no such pack.
+        IntegrityError: It is not a whole pack of this id.
+    """
+    footer, size = read_end(disk, path, pack_id=pack_id)
+    check_footers([footer], [size])
+    return footer, size
+
+
+def read_end(disk: Disk, path: Path, *, pack_id: str) -> tuple[bytes, int]:
+    """Read a footer of which only the checksum is checked: of many, :func:`check_footers` does the rest.
 
     Raises:
         FileNotFoundError: There is no such pack.
@@ -113,17 +190,21 @@ def read_footer(disk: Disk, path: Path, *, pack_id: str) -> tuple[bytes, int]:
             raise IntegrityError(f"pack {pack_id[:12]} is too short")
         if read_at(file, 0, HEADER_BYTES) != encode_start(pack_id):
             raise IntegrityError(f"pack {pack_id[:12]} does not begin as a pack of this version")
-        end = read_at(file, size - TRAILER_BYTES, TRAILER_BYTES)
+        tail_at = max(HEADER_BYTES, size - _TAIL_BYTES)
+        tail = read_at(file, tail_at, size - tail_at)
+        end = tail[-TRAILER_BYTES:]
         magic, count, _, _, _ = _TRAILER.unpack(end)
-        footer_bytes = count * ENTRY_BYTES
-        if magic != END_MAGIC or footer_bytes > size - HEADER_BYTES - TRAILER_BYTES:
+        footer_at = size - TRAILER_BYTES - count * ENTRY_BYTES
+        if magic != END_MAGIC or footer_at < HEADER_BYTES:
             raise IntegrityError(f"pack {pack_id[:12]} has no trailer: it is cut off or damaged")
-        footer = read_at(file, size - TRAILER_BYTES - footer_bytes, footer_bytes)
+        if footer_at >= tail_at:
+            footer = tail[footer_at - tail_at : -TRAILER_BYTES]
+        else:
+            footer = read_at(file, footer_at, count * ENTRY_BYTES)
     finally:
         file.close()
     if end != _trailer(pack_id, footer):
         raise IntegrityError(f"the footer of pack {pack_id[:12]} is damaged")
-    decode_entries(footer, pack_bytes=size)
     return footer, size
 
 

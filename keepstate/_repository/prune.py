@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from keepstate._repository.prune_report import PruneReport
 
 
+MOSTLY_GONE = 2
+"""An index that is so many times as long as it must be is written anew."""
+
+
 class Pruner:
     """One prune of one member's folder."""
 
@@ -271,16 +275,15 @@ class Pruner:
     # Leftovers of this prune
 
     def _renew_index(self) -> None:
-        names = index.index_names(self._disk, self._folder)
+        """Write one index of all packs where most of what the files list is gone."""
+        files = index.index_files(self._disk, self._folder)
         self._catalog = self._catalog.refreshed()
-        packs = {
-            own: (info.footer, info.nbytes) for own, info in self._catalog.packs.items() if not info.damage
-        }
-        uncovered = sum(not info.covered for info in self._catalog.packs.values())
-        if not self._report.deleted_packs or (not names and uncovered <= index.UNCOVERED_PACKS):
+        sound = {own: info for own, info in self._catalog.packs.items() if not info.damage}
+        if sum(file.bytes for file in files) <= MOSTLY_GONE * index.index_bytes(sound.values()):
             return
-        index.write_index(self._disk, self._folder, packs, temporary=self._temporary())
-        self._remove([self._folder.index / name for name in names])
+        footers = {own: (info.footer, info.nbytes) for own, info in sound.items()}
+        index.write_index(self._disk, self._folder, footers, temporary=self._temporary())
+        self._remove([self._folder.index / file.name for file in files])
 
     def _clean_own_temporaries(self) -> None:
         for number in range(1, self._temporaries + 1):

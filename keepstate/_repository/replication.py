@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from keepstate._base.clock import Clock, Flag, Instant
     from keepstate._base.disk import Disk
     from keepstate._model.manifest import Manifest
+    from keepstate._repository import pack
     from keepstate._repository.catalog import Catalog
     from keepstate._repository.lease import Lease
     from keepstate._repository.needs import Needed, Needs
@@ -187,7 +188,7 @@ class Replication:
     # The commit
 
     def _look_again(
-        self, made: Mapping[str, tuple[bytes, int]], needed: Mapping[str, Needed], manifest: Manifest
+        self, made: Mapping[str, tuple[pack.Footer, int]], needed: Mapping[str, Needed], manifest: Manifest
     ) -> None:
         """Refuse to go on if anything that was there is gone or about to go.
 

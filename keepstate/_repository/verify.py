@@ -74,7 +74,9 @@ def check_pack(disk: Disk, path: Path, *, pack_id: str) -> int:
     return len(footer) // pack.ENTRY_BYTES
 
 
-def damaged_chunks(disk: Disk, path: Path, *, pack_id: str, footer: bytes | None = None) -> dict[bytes, str]:
+def damaged_chunks(
+    disk: Disk, path: Path, *, pack_id: str, footer: pack.Footer | None = None
+) -> dict[bytes, str]:
     """Read every chunk of a pack; give the ids of those that are damaged, with the reason."""
     found: dict[bytes, str] = {}
     footer = pack.read_footer(disk, path, pack_id=pack_id)[0] if footer is None else footer

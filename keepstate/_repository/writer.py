@@ -268,8 +268,9 @@ class Writer:
 
     def _write_index(self) -> None:
         try:
-            self._floor.take(sum(len(info.footer) for info in self._catalog.packs.values()))
-            self._catalog = index.cover(self._disk, self._catalog, temporary=self._temporary())
+            self._catalog = index.cover(
+                self._disk, self._catalog, temporary=self._temporary(), take=self._floor.take
+            )
         except StoreError:
             pass  # an index only accelerates; if the disk is in trouble, the manifest will tell
 

@@ -7,7 +7,7 @@ import threading
 from keepstate._base.disk import Disk
 
 WRITES = ("create", "write", "sync", "close", "publish", "sync_directory", "make_directory", "remove")
-READS = ("entries", "read")
+READS = ("entries", "lengths", "read")
 
 
 class Quick(Disk):

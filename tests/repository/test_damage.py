@@ -241,12 +241,13 @@ def test_overlapping_or_outlying_entries_are_refused():
     one = pack.Entry(bytes(32), 32, 10, 10, 0)
     two = pack.Entry(bytes(32), 32 + 74, 10, 10, 0)
 
-    def decode(entries, nbytes):
+    def check(entries, nbytes):
         raw = pack.encode_end("00" * 16, entries)[: 56 * len(entries)]
-        return pack.decode_entries(raw, pack_bytes=nbytes)
+        other = pack.encode_end("00" * 16, [one])[:56]
+        pack.check_footers([other, raw, b"", other], [32 + 74 + 56 + 64, nbytes, 32 + 64, 32 + 74 + 56 + 64])
 
     whole = 32 + 2 * 74 + 2 * 56 + 64
-    assert decode([one, two], whole) == [one, two]
+    check([one, two], whole)
     for entries, nbytes in [
         ([two, one], whole),
         ([one, one], whole),
@@ -254,9 +255,13 @@ def test_overlapping_or_outlying_entries_are_refused():
         ([one, two], whole - 1),
         ([one, two._replace(offset=2**63)], whole),
         ([one._replace(stored=2**32 - 1, plain=2**32 - 1), two], whole),
+        ([one, two._replace(compression=7)], whole),
+        ([one, two._replace(stored=0)], whole),
+        ([one._replace(stored=11), two._replace(offset=32 + 75)], whole + 1),
+        ([one] * (pack.MOST_ENTRIES + 1), whole),
     ]:
         with pytest.raises(IntegrityError):
-            decode(entries, nbytes)
+            check(entries, nbytes)
 
 
 LEAF = blake3(b"x" * 1000).digest()

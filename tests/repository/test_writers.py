@@ -290,6 +290,6 @@ def test_every_write_operation_is_watched():
     from keepstate._base.disk import Disk
 
     known = {name for name in vars(Disk) if not name.startswith("_")}
-    looks = {"open", "exists", "is_directory", "may_write", "device", "shown", "entries", "read", "space"}
-    facts = {"most_at_once", "lists_late"}
+    looks = {"open", "exists", "is_directory", "may_write", "device", "shown", "entries", "lengths", "read"}
+    facts = {"most_at_once", "lists_late", "space"}
     assert known == {*WRITES, "write_whole", *looks, *facts}

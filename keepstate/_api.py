@@ -191,7 +191,10 @@ def _load() -> None:
     """
     state = random.getstate()
     try:
-        from keepstate._repository import load_compression
+        from keepstate._repository import (
+            cutting,  # noqa: F401 - only to have it
+            load_compression,
+        )
 
         load_compression()
     finally:

@@ -1,30 +1,42 @@
 """Bytes longer than one chunk: lists of chunk ids, which are chunks themselves.
 
-Two levels at most. A change in one chunk of an 8 GB array writes that chunk, one list (32 KiB) and the list
-of lists. A list says the length of what it covers and of its leaves, so it can be checked and read from its
-id alone.
+Two levels at most. *Even* lists are for bytes that were cut into leaves of one length: a change in one chunk
+of an 8 GB array writes that chunk, one list (32 KiB) and the list of lists. *Uneven* lists say the length of
+each leaf, and are themselves cut where an id says so, so that a leaf more or less changes one of them. A list
+says the length of what it covers, so it can be checked and read from its id alone.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from keepstate._model.manifest import ID_BYTES, Ref
 from keepstate._repository.fingerprint import CHUNK_BYTES
-from keepstate.errors import IntegrityError
+from keepstate.errors import IntegrityError, InvalidInputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 LIST_LENGTH = 1024
 """Ids in one list, at most."""
+SHORTEST = 32
+"""Ids in an uneven list, at least, unless it is the last."""
+ENDS_BELOW = 4
+"""First byte of an id below which its uneven list ends: 64 ids further on average, so 96 in all (4 KiB)."""
 
 MAGIC = b"kLST"
 """No record begins so: the first byte of a msgpack map is 0x80 or higher."""
 _HEADER = struct.Struct("<4sB3xIIQ8x")
 """Magic, depth, leaf length, count, covered length; 32 bytes with what is reserved."""
+UNEVEN = 0
+"""Leaf length of lists whose leaves have lengths of their own; readers of older formats refuse it."""
+_LENGTH_BYTES = 8
+
+Leaf = tuple[bytes, int]
+"""Id and plain length of a chunk that holds bytes; or id of a list, and the length that it covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +45,59 @@ class Expanded:
 
     lists: list[bytes]
     """Ids of the chunks that hold lists."""
-    leaves: list[tuple[bytes, int]]
-    """Id and plain length of the chunks that hold the bytes, in order."""
+    leaves: list[Leaf]
+    """The chunks that hold the bytes, in order."""
 
 
-def store_list(
-    leaves: Sequence[bytes], *, length: int, leaf_bytes: int, put: Callable[[bytes], bytes]
-) -> Ref:
-    """Make the ref of *length* bytes held by *leaves*.
+def store_list(leaves: Sequence[Leaf], *, put: Callable[[bytes], bytes]) -> Ref:
+    """Make the ref of the bytes that *leaves* hold.
 
     Args:
-        leaves: Chunk ids in order.
-        length: Bytes of all leaves together.
-        leaf_bytes: Length of every leaf but the last.
+        leaves: The chunks in order, each of 1 byte to 1 MiB.
         put: Stores a chunk and returns its id.
+
+    Raises:
+        InvalidInputError: There are more than two levels of lists can hold.
     """
+    length = sum(each for _, each in leaves)
     if len(leaves) <= 1:
-        return Ref(length, leaves[0] if leaves else b"", 0)
-    span = leaf_bytes * LIST_LENGTH
-    lists = [
-        put(
-            _encode(
-                1, leaf_bytes, min(span, length - start * leaf_bytes), leaves[start : start + LIST_LENGTH]
-            )
-        )
-        for start in range(0, len(leaves), LIST_LENGTH)
+        return Ref(length, leaves[0][0] if leaves else b"", 0)
+    leaf_bytes = _common_length(leaves)
+    inner = [
+        (put(_encode(1, leaf_bytes, each)), sum(own for _, own in each))
+        for each in _split(leaves, leaf_bytes)
     ]
-    if len(lists) == 1:
-        return Ref(length, lists[0], 1)
-    return Ref(length, put(_encode(2, leaf_bytes, length, lists)), 2)
+    if len(inner) == 1:
+        return Ref(length, inner[0][0], 1)
+    return Ref(length, put(_encode(2, leaf_bytes, inner)), 2)
+
+
+def _common_length(leaves: Sequence[Leaf]) -> int:
+    first, last = leaves[0][1], leaves[-1][1]
+    return first if last <= first and all(each == first for _, each in leaves[:-1]) else UNEVEN
+
+
+def _split(leaves: Sequence[Leaf], leaf_bytes: int) -> list[Sequence[Leaf]]:
+    """Share *leaves* out among at most 1024 lists of at most 1024."""
+    if leaf_bytes != UNEVEN:
+        ends = [*range(LIST_LENGTH, len(leaves), LIST_LENGTH), len(leaves)]
+    else:
+        # Very many leaves need longer lists; they change as a whole then, once for each doubling.
+        shortest = SHORTEST
+        while len(ends := list(_ends(leaves, shortest))) > LIST_LENGTH and shortest < LIST_LENGTH:
+            shortest *= 2
+    if len(ends) > LIST_LENGTH:
+        raise InvalidInputError(f"bytes in more than {LIST_LENGTH**2} chunks cannot be kept")
+    return [leaves[start:stop] for start, stop in pairwise([0, *ends])]
+
+
+def _ends(leaves: Sequence[Leaf], shortest: int) -> Iterator[int]:
+    start = 0
+    for stop, (own, _) in enumerate(leaves, start=1):
+        count = stop - start
+        if count == LIST_LENGTH or (count >= shortest and own[0] < ENDS_BELOW) or stop == len(leaves):
+            yield stop
+            start = stop
 
 
 def expand(ref: Ref, read: Callable[[bytes], bytes]) -> Expanded:
@@ -80,17 +116,16 @@ def expand(ref: Ref, read: Callable[[bytes], bytes]) -> Expanded:
         return Expanded([], [(ref.id, ref.length)] if ref.length else [])
     if len(ref.id) != ID_BYTES:
         raise IntegrityError("a reference to bytes is not possible")
-    leaf_bytes, ids = _decode(read(ref.id), depth=ref.depth, length=ref.length)
+    leaf_bytes, found = _decode(read(ref.id), depth=ref.depth, length=ref.length)
     if ref.depth == 1:
-        return Expanded([ref.id], _with_lengths(ids, leaf_bytes, ref.length))
-    lists, leaves, span = [ref.id], [], leaf_bytes * LIST_LENGTH
-    for number, list_id in enumerate(ids):
-        length = min(span, ref.length - number * span)
+        return Expanded([ref.id], found)
+    lists, leaves = [ref.id], []
+    for list_id, length in found:
         inner_bytes, inner = _decode(read(list_id), depth=1, length=length)
         if inner_bytes != leaf_bytes:
             raise IntegrityError("the lists of one part differ in the length of their leaves")
         lists.append(list_id)
-        leaves += _with_lengths(inner, leaf_bytes, length)
+        leaves += inner
     return Expanded(lists, leaves)
 
 
@@ -106,23 +141,33 @@ def ref_of_list(raw: bytes, list_id: bytes) -> Ref | None:
     return Ref(length, list_id, depth)
 
 
-def _with_lengths(ids: Sequence[bytes], leaf_bytes: int, length: int) -> list[tuple[bytes, int]]:
-    last = length - leaf_bytes * (len(ids) - 1)
-    return [(own, leaf_bytes) for own in ids[:-1]] + [(ids[-1], last)]
+def _encode(depth: int, leaf_bytes: int, leaves: Sequence[Leaf]) -> bytes:
+    lengths = [length for _, length in leaves]
+    header = _HEADER.pack(MAGIC, depth, leaf_bytes, len(leaves), sum(lengths))
+    table = struct.pack(f"<{len(lengths)}Q", *lengths) if leaf_bytes == UNEVEN else b""
+    return header + b"".join(own for own, _ in leaves) + table
 
 
-def _encode(depth: int, leaf_bytes: int, length: int, ids: Sequence[bytes]) -> bytes:
-    return _HEADER.pack(MAGIC, depth, leaf_bytes, len(ids), length) + b"".join(ids)
-
-
-def _decode(raw: bytes, *, depth: int, length: int) -> tuple[int, list[bytes]]:
+def _decode(raw: bytes, *, depth: int, length: int) -> tuple[int, list[Leaf]]:
     if len(raw) < _HEADER.size:
         raise IntegrityError("a list of chunks is too short")
     magic, own_depth, leaf_bytes, count, covered = _HEADER.unpack_from(raw)
-    possible = magic == MAGIC and own_depth == depth and covered == length and 1 <= leaf_bytes <= CHUNK_BYTES
-    span = leaf_bytes * (LIST_LENGTH if depth == 2 else 1)
-    if not possible or not 1 <= count <= LIST_LENGTH or count != -(-length // span):
+    possible = magic == MAGIC and own_depth == depth and covered == length and leaf_bytes <= CHUNK_BYTES
+    if not possible or not 1 <= count <= LIST_LENGTH:
         raise IntegrityError("a list of chunks does not cover what it must")
-    if len(raw) != _HEADER.size + count * ID_BYTES:
+    end = _HEADER.size + count * ID_BYTES
+    if len(raw) != end + (count * _LENGTH_BYTES if leaf_bytes == UNEVEN else 0):
         raise IntegrityError("a list of chunks has the wrong length")
-    return leaf_bytes, [raw[at : at + ID_BYTES] for at in range(_HEADER.size, len(raw), ID_BYTES)]
+    most = CHUNK_BYTES if depth == 1 else CHUNK_BYTES * LIST_LENGTH
+    if leaf_bytes == UNEVEN:
+        lengths = list(struct.unpack_from(f"<{count}Q", raw, end))
+    else:
+        span = leaf_bytes * (LIST_LENGTH if depth == 2 else 1)
+        lengths = [span] * (count - 1) + [length - span * (count - 1)]
+        most = span
+    if sum(lengths) != length or not all(1 <= each <= most for each in lengths):
+        raise IntegrityError("a list of chunks does not cover what it must")
+    return leaf_bytes, [
+        (raw[at : at + ID_BYTES], each)
+        for at, each in zip(range(_HEADER.size, end, ID_BYTES), lengths, strict=True)
+    ]

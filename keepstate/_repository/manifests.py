@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _MAGIC = b"kMANI\x00\x01\n"
 _HEADER = struct.Struct("<8sIIQ8x32s")
 """Magic, flags, signature length, body length, blake3 of all that is before and after it; 64 bytes."""
+_UNEVEN_LISTS = 1
+"""Flag: it may lead to lists that say the length of each chunk. Who does not know those must neither take
+them for damaged nor prune what they list."""
 LIMIT_BYTES = 64 << 20
 """Longest manifest."""
 _SIGNATURE_LIMIT = 4096
@@ -64,7 +67,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
         raise InvalidInputError(f"this cannot be written as a manifest: {error}") from error
     if not same or len(body) + _HEADER.size > LIMIT_BYTES:
         raise InvalidInputError("this would not come back from a manifest as it is, or is too long")
-    covered = _HEADER.pack(_MAGIC, 0, 0, len(body), bytes(32))[:32]
+    covered = _HEADER.pack(_MAGIC, _UNEVEN_LISTS, 0, len(body), bytes(32))[:32]
     return covered + blake3(covered + body).digest() + body
 
 
@@ -80,7 +83,7 @@ def decode_manifest(raw: bytes) -> Manifest:
     magic, flags, signature_bytes, body_bytes, digest = _HEADER.unpack_from(raw)
     if magic[:5] != _MAGIC[:5] or digest != blake3(raw[:32] + raw[_HEADER.size :]).digest():
         raise IntegrityError("it is damaged: its checksum does not fit")
-    if magic != _MAGIC or flags:
+    if magic != _MAGIC or flags & ~_UNEVEN_LISTS:
         raise FormatError("it is of a newer format: upgrade keepstate")
     start = _HEADER.size + signature_bytes
     if signature_bytes > _SIGNATURE_LIMIT or start + body_bytes != len(raw):

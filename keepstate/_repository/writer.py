@@ -16,10 +16,10 @@ from keepstate._base.disk import Disk, make_directories, sync_upwards, translati
 from keepstate._model.manifest import Manifest  # noqa: TC001 - msgspec resolves annotations at run time
 from keepstate._repository import index
 from keepstate._repository.chunk import chunk_id
-from keepstate._repository.chunk_list import expand, store_list
+from keepstate._repository.chunk_list import Leaf, expand, store_list
 from keepstate._repository.compression import Compressor
 from keepstate._repository.conflict import ConflictError
-from keepstate._repository.fingerprint import CHUNK_BYTES, Piece
+from keepstate._repository.fingerprint import CHUNK_BYTES, Piece, cut_by_content, cut_evenly
 from keepstate._repository.floor import Floor
 from keepstate._repository.lease import HOLD_SECONDS, Lease
 from keepstate._repository.manifests import LIMIT_BYTES as MANIFEST_BYTES
@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from keepstate._repository.catalog import Catalog
 
 RECORD_BYTES = 16 << 10
-"""Length of the chunks of records that grow at the end, like the list of cells."""
+"""Length of the chunks of what grows at the end, like the list of cells."""
+RECORD_LEAST_BYTES = 4 << 10
+"""Shortest chunk of a record; 8 KiB on average. That of a group with 100,000 small arrays has 5 MB of ids."""
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -118,7 +120,7 @@ class Writer:
         """Store the bytes that *pieces* make up, in order, and return where they are.
 
         Args:
-            pieces: All of one length, 1 byte to 1 MiB, except that the last may be shorter.
+            pieces: Each of 1 byte to 1 MiB.
             itemsize: Bytes per element, for compression.
             release: Called with the memory of each piece once it will not be read again.
 
@@ -127,40 +129,32 @@ class Writer:
             StoreError: The disk failed.
         """
         compressor = Compressor(itemsize)
-        leaves: list[bytes] = []
-        length = leaf_bytes = last = 0
+        leaves: list[Leaf] = []
         for piece in pieces:
-            _check_piece(piece, leaf_bytes, last)
-            leaf_bytes = leaf_bytes or piece.length
-            last = piece.length
+            _check_piece(piece)
             own = self._put_piece(piece, compressor)
             if piece.memory is not None and release is not None:
                 release(piece.memory)
             self._known[piece.fingerprint] = own
-            leaves.append(own)
-            length += piece.length
-        return store_list(leaves, length=length, leaf_bytes=leaf_bytes, put=self._put_chunk)
+            leaves.append((own, piece.length))
+        return store_list(leaves, put=self._put_chunk)
 
     def put_bytes(self, data: bytes | memoryview, *, chunk_bytes: int = RECORD_BYTES) -> Ref:
         """Store *data* in chunks of *chunk_bytes*, 1 byte to 1 MiB; small ones suit what grows at the end."""
         if not 1 <= chunk_bytes <= CHUNK_BYTES:
             raise InvalidInputError(f"chunk_bytes is 1 to {CHUNK_BYTES}, not {chunk_bytes}")
-        compressor = Compressor(1)
         view = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        leaves = [
-            self._put_chunk(view[start : start + chunk_bytes], compressor)
-            for start in range(0, view.nbytes, chunk_bytes)
-        ]
-        return store_list(leaves, length=view.nbytes, leaf_bytes=chunk_bytes, put=self._put_chunk)
+        return self._put_all(cut_evenly(view, chunk_bytes))
 
     def put_record(self, record: msgspec.Struct) -> bytes:
         """Store a record and return the id by which it is read back."""
         raw = msgspec.msgpack.encode(record)
-        return (
-            self._put_chunk(raw)
-            if len(raw) <= CHUNK_BYTES
-            else self.put_bytes(raw, chunk_bytes=CHUNK_BYTES).id
-        )
+        return self._put_all(cut_by_content(memoryview(raw), least=RECORD_LEAST_BYTES)).id
+
+    def _put_all(self, pieces: Iterable[memoryview]) -> Ref:
+        compressor = Compressor(1)
+        leaves = [(self._put_chunk(piece, compressor), piece.nbytes) for piece in pieces]
+        return store_list(leaves, put=self._put_chunk)
 
     def rely(self, ref: Ref) -> bool:
         """Count on bytes that an earlier save has stored, without giving them again.
@@ -317,10 +311,8 @@ class Writer:
         self._drop(self.lease)
 
 
-def _check_piece(piece: Piece, leaf_bytes: int, last: int) -> None:
+def _check_piece(piece: Piece) -> None:
     if not 1 <= piece.length <= CHUNK_BYTES or (
         piece.memory is not None and piece.memory.nbytes != piece.length
     ):
         raise InvalidInputError(f"a piece has 1 to {CHUNK_BYTES} bytes")
-    if leaf_bytes and (last != leaf_bytes or piece.length > leaf_bytes):
-        raise InvalidInputError("all pieces but the last have the same length")

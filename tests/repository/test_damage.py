@@ -279,6 +279,10 @@ def list_bytes(depth, leaf_bytes, count, length, ids):
     return struct.pack("<4sB3xIIQ8x", chunk_list.MAGIC, depth, leaf_bytes, count, length) + b"".join(ids)
 
 
+def uneven(depth, length, ids, lengths):
+    return list_bytes(depth, 0, len(ids), length, ids) + struct.pack(f"<{len(lengths)}Q", *lengths)
+
+
 @pytest.mark.parametrize(
     ("ref", "raw"),
     [
@@ -290,6 +294,17 @@ def list_bytes(depth, leaf_bytes, count, length, ids):
         ((2000, 1), list_bytes(1, 2**32 - 1, 1, 2000, [LEAF])),
         ((2000, 1), list_bytes(2, 1000, 2, 2000, [LEAF] * 2)),
         ((2000, 2), list_bytes(2, 1, 2, 2000, [LEAF] * 2)),
+        ((2000, 1), uneven(1, 2000, [LEAF] * 2, [1000])),
+        ((2000, 1), uneven(1, 2000, [LEAF] * 2, [1000, 1000, 0])),
+        ((2000, 1), uneven(1, 2000, [LEAF] * 2, [1000, 999])),
+        ((2000, 1), uneven(1, 2000, [LEAF] * 2, [1000, 1001])),
+        ((2000, 1), uneven(1, 2000, [LEAF] * 3, [1000, 1000, 0])),
+        ((2000, 1), uneven(1, 2000, [LEAF] * 3, [2000, 1, 2**64 - 1])),
+        ((2000, 1), uneven(1, 2000, [LEAF] * 2, [999, 1001])),
+        ((2000, 1), uneven(2, 2000, [LEAF] * 2, [1000, 1000])),
+        ((2000, 2), uneven(2, 2000, [LEAF] * 2, [1000, 1000])),
+        ((2**21, 1), uneven(1, 2**21, [LEAF], [2**21])),
+        ((2000, 1), uneven(1, 2000, [], [])),
         ((2000, 1), b"kLST"),
         ((2000, 1), b"other"),
         ((2000, 0), b"x" * 1999),
@@ -299,8 +314,9 @@ def list_bytes(depth, leaf_bytes, count, length, ids):
 def test_a_list_that_does_not_cover_its_ref_is_refused(repository, ref, raw):
     """Count, length and depth must agree with each other before anything is allocated."""
     own = put_list(repository, raw)
-    good = put_list(repository, list_bytes(1, 1000, 2, 2000, [LEAF, LEAF]))
-    assert repository.read(Ref(2000, good, 1)) == b"x" * 2000
+    for sound in (list_bytes(1, 1000, 2, 2000, [LEAF, LEAF]), uneven(1, 2000, [LEAF, LEAF], [1000, 1000])):
+        good = put_list(repository, sound)
+        assert repository.read(Ref(2000, good, 1)) == b"x" * 2000
     hostile = Ref(ref[0], own, ref[1])
     with pytest.raises(IntegrityError):
         repository.read(hostile)
@@ -391,17 +407,29 @@ def test_a_hostile_manifest_is_refused(raw):
 def test_newer_manifests_are_told_from_damaged_ones():
     """Unknown flags, another version and encryption ask for an upgrade; unknown fields are ignored."""
     assert decode_manifest(sealed(good_body())).sequence == 1
+    assert decode_manifest(sealed(good_body(), flags=1)).sequence == 1
     assert decode_manifest(sealed(good_body(), signature=b"reserved")).sequence == 1
     more = {**msgspec.to_builtins(manifest({}, sequence=4)), "invented_later": [1, {"x": 2}]}
     assert decode_manifest(sealed(msgspec.msgpack.encode(more))).sequence == 4
     encrypted = msgspec.structs.replace(manifest({}, sequence=1), encryption="aes")
     for raw in (
-        sealed(good_body(), flags=1),
+        sealed(good_body(), flags=2),
+        sealed(good_body(), flags=3),
         sealed(good_body(), magic=b"kMANI\x00\x02\n"),
         sealed(msgspec.msgpack.encode(encrypted)),
     ):
         with pytest.raises(FormatError):
             decode_manifest(raw)
+
+
+def test_what_older_versions_would_misread_is_told_to_them(repository):
+    """A manifest that may lead to uneven lists has a flag, so that they ask for an upgrade and prune nothing.
+
+    They have refused every flag from the beginning; an uneven list alone they would take for damaged.
+    """
+    found = save(repository, {"a": b"a"}, sequence=1).manifest
+    raw = member_folder(repository.path, "ana").manifest(found).read_bytes()
+    assert raw[8:12] == b"\x01\0\0\0"
 
 
 def test_nobody_speaks_in_another_members_name(repository):

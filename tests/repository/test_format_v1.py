@@ -3,7 +3,6 @@
 import json
 import shutil
 import struct
-import sys
 from pathlib import Path
 
 import blosc2
@@ -128,10 +127,16 @@ def read_ref(chunks, ref):
     raw = chunks[own]
     assert (raw[:4], raw[4], raw[5:8]) == (b"kLST", depth, bytes(3))
     leaf, count, covered = u(raw, 8, 4), u(raw, 12, 4), u(raw, 16, 8)
-    span = leaf * (1024 if depth == 2 else 1)
-    assert (covered, count, len(raw)) == (length, -(-length // span), 32 + 32 * count)
-    ids = [raw[at : at + 32] for at in range(32, len(raw), 32)]
-    lengths = [min(span, length - span * i) for i in range(count)]
+    assert covered == length
+    end = 32 + 32 * count
+    ids = [raw[at : at + 32] for at in range(32, end, 32)]
+    if leaf:
+        span = leaf * (1024 if depth == 2 else 1)
+        assert (count, len(raw)) == (-(-length // span), end)
+        lengths = [min(span, length - span * i) for i in range(count)]
+    else:
+        assert len(raw) == end + 8 * count
+        lengths = [u(raw, at, 8) for at in range(end, len(raw), 8)]
     return b"".join(read_ref(chunks, (n, i, depth - 1)) for n, i in zip(lengths, ids, strict=True))
 
 
@@ -145,7 +150,9 @@ def read_record(chunks, own):
 def read_manifest(path):
     """FORMAT.md §6."""
     raw = path.read_bytes()
-    assert raw[:16] == b"kMANI\x00\x01\n" + bytes(8)
+    assert raw[:8] == b"kMANI\x00\x01\n"
+    assert u(raw, 8, 4) in (0, 1)
+    assert u(raw, 12, 4) == 0
     assert u(raw, 16, 8) == len(raw) - 64
     assert raw[24:32] == bytes(8)
     assert raw[32:64] == blake3(raw[:32] + raw[64:]).digest()
@@ -188,13 +195,11 @@ def test_the_description_of_the_format_is_enough_to_read_it(folder):
     assert depths == {0, 1, 2}
 
 
-def test_the_script_that_made_it_still_makes_the_same(tmp_path):
+def test_the_script_that_made_it_still_makes_the_same(tmp_path, monkeypatch):
     """What is written today from the same values reads as what was written then."""
-    sys.path.insert(0, str(DATA))
-    try:
-        import make_repo_v1
-    finally:
-        sys.path.remove(str(DATA))
+    monkeypatch.syspath_prepend(DATA)
+    import make_repo_v1
+
     make_repo_v1.main(tmp_path / "store", tmp_path / "expected.json")
     made = json.loads((tmp_path / "expected.json").read_text())
     assert {own: each["values"] for own, each in made.items()} == {
@@ -202,3 +207,45 @@ def test_the_script_that_made_it_still_makes_the_same(tmp_path):
     }
     folder = member_folder(tmp_path / "store", "Ana")
     assert folder.root.is_dir()
+
+
+# Uneven lists: added to format 1 later. Older versions refuse their manifests.
+
+UNEVEN = DATA / "repo-uneven"
+EXPECTED_UNEVEN = json.loads((DATA / "repo-uneven.json").read_text())
+
+
+def test_uneven_lists_read_as_they_were_written(tmp_path, monkeypatch):
+    """Every stream and record of the kept repository, and the same from what the script makes today."""
+    monkeypatch.syspath_prepend(DATA)
+    import make_repo_uneven
+
+    make_repo_uneven.main(tmp_path / "store", tmp_path / "expected.json")
+    for path in (UNEVEN, tmp_path / "store"):
+        repository = Repository.open(path, create=False)
+        assert repository.verify(deep=True).is_sound
+        found = {manifest.id: manifest.names for manifest in repository.manifests()}
+        assert found.keys() == EXPECTED_UNEVEN.keys()
+        for own, digests in EXPECTED_UNEVEN.items():
+            for name, digest in digests.items():
+                record = repository.group(found[own][name].group)
+                assert blake3(repository.read(record.stream)).hexdigest() == digest
+                assert record.members[0].source.startswith("line_0 = ")
+
+
+def test_the_description_of_uneven_lists_is_enough_to_read_them():
+    """A reader written from FORMAT.md alone follows records and streams through lists of both depths."""
+    (folder,) = (UNEVEN / "members").iterdir()
+    chunks = {}
+    for path in folder.glob("packs/*/*.pack"):
+        chunks |= read_pack(path)[0]
+    depths = set()
+    for path in folder.glob("manifests/*/*/*.manifest"):
+        manifest = read_manifest(path)
+        assert path.read_bytes()[8] == 1
+        for name, entry in manifest["names"].items():
+            assert chunks[entry["group"]].startswith(b"kLST")
+            stream = read_record(chunks, entry["group"])["stream"]
+            assert blake3(read_ref(chunks, stream)).hexdigest() == EXPECTED_UNEVEN[manifest["id"]][name]
+            depths.add((stream[2], u(chunks[stream[1]], 8, 4)))
+    assert depths == {(1, 0), (1, 40), (2, 0)}

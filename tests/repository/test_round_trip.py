@@ -5,10 +5,11 @@ import random
 
 import msgspec
 import pytest
+from blake3 import blake3
 from saves import SEED, everything, files, manifest, put_values, save, snapshot_id, values_of
 
 from keepstate._model.manifest import Entry, GroupRecord, MemberRecord, PartRecord
-from keepstate._repository import CHUNK_BYTES, Piece, Repository, fingerprint_pieces
+from keepstate._repository import CHUNK_BYTES, Piece, Repository, chunk_list, fingerprint_pieces
 from keepstate.errors import IntegrityError, InvalidInputError
 
 MIB = 1 << 20
@@ -169,13 +170,71 @@ def test_snapshots_are_listed_by_project_member_and_notebook(repository):
     assert repository.manifest(snapshot_id("s1", 2)).member == "bob"
 
 
-def test_pieces_of_uneven_length_are_refused(repository):
-    """Only the last piece may be shorter, since a list says one length for all."""
+def test_pieces_of_impossible_length_are_refused(repository):
+    """A piece has at least one byte, and not more than fit into a chunk."""
     with repository.writer("ana") as writer:
-        for lengths in ([2, 3], [2, 1, 2], [0], [MIB + 1]):
-            pieces = [Piece(os.urandom(16), n, memoryview(bytes(n))) for n in lengths]
+        for lengths in ([0], [2, 0], [MIB + 1]):
             with pytest.raises(InvalidInputError):
-                writer.put(pieces)
+                writer.put(uneven_pieces([bytes(n) for n in lengths]))
+
+
+def uneven_pieces(several):
+    return [Piece(blake3(each).digest(length=16), len(each), memoryview(each)) for each in several]
+
+
+def noise(count, seed=1):
+    generator = random.Random(seed)
+    return [generator.randbytes(generator.randrange(1, 40)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("count", "depth"), [(2, 1), (3, 1), (32, 1), (1025, 2), (5000, 2)])
+def test_pieces_of_uneven_length_come_back(repository, count, depth):
+    """Lists say the length of each piece, in one level or two, through every way of reading."""
+    several = noise(count)
+    value = b"".join(several)
+    with repository.writer("ana") as writer:
+        ref = writer.put(uneven_pieces(several))
+        names = {"a": Entry(writer.put_record(GroupRecord("pickle5", [], {}, "a", ref, [])), "t", 1)}
+        writer.commit(lambda n: manifest(names, sequence=1))
+    assert ref.depth == depth
+    fresh = Repository.open(repository.path, create=False)
+    assert fresh.read(ref, member="ana") == value
+    part = fresh.part(PartRecord(ref, 1, True), member="ana")
+    memory = memoryview(bytearray(len(value)))
+    part.read_into(memory)
+    assert memory == value
+    fresh.prune(keep_last=1)
+    assert fresh.verify(deep=True).is_sound
+    assert fresh.read(ref, member="ana") == value
+
+
+def test_a_piece_more_in_a_long_list_changes_one_list(repository):
+    """Of 5000 pieces, which 200 kB of lists name, one more writes itself, a list or two, and their list."""
+    several = noise(5000)
+    with repository.writer("ana") as writer:
+        ref = writer.put(uneven_pieces(several))
+        writer.commit(lambda n: manifest({}, sequence=1, cells=ref))
+    with repository.writer("ana") as writer:
+        ref = writer.put(uneven_pieces([*several[:2000], b"inserted", *several[2000:]]))
+        found = writer.commit(lambda n: manifest({}, sequence=2, cells=ref)).manifest
+    assert found.written_bytes < 25_000
+
+
+def test_lists_hold_very_many_pieces(monkeypatch):
+    """Where short lists would be more than one list of lists can name, they are longer."""
+    monkeypatch.setattr(chunk_list, "LIST_LENGTH", 128)
+    chunks = {}
+
+    def put(plain):
+        own = blake3(plain).digest()
+        chunks[own] = plain
+        return own
+
+    leaves = [(blake3(bytes([n % 256, n // 256])).digest(), 1 + n % 3) for n in range(128 * 127)]
+    ref = chunk_list.store_list(leaves, put=put)
+    assert chunk_list.expand(ref, chunks.__getitem__).leaves == leaves
+    with pytest.raises(InvalidInputError):
+        chunk_list.store_list([*leaves, *leaves[:130]], put=put)
 
 
 def test_an_abandoned_save_leaves_nothing(repository):

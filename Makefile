@@ -6,7 +6,7 @@ PIP    := -m pip install --quiet --disable-pip-version-check
 # Interpreters of other minor versions, where the machine has them: capture works differently on them.
 OTHERS := $(foreach v,3.12 3.13,$(firstword $(wildcard $(HOME)/.pyenv/versions/$(v)*/bin/python) $(shell command -v python$(v) 2>/dev/null)))
 
-.PHONY: help demo test test-colab test-others check bench torture wheelhouse clean
+.PHONY: help demo test test-colab test-others check bench bench-torch torture wheelhouse clean
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -31,8 +31,11 @@ check: $(VENV)/.installed  ## Lint, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv-bench/.installed  ## Measure, and write docs/benchmarks.md
-	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE .venv-bench/bin/python scripts/bench.py
+bench: .venv-bench/.installed  ## Measure, and write docs/benchmarks.md (ONLY="stall drag": those sections; QUICK=1: whether it works)
+	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE PYTHONPATH=scripts .venv-bench/bin/python -m bench $(if $(QUICK),--quick) $(ONLY)
+
+bench-torch: .venv-bench/.installed  ## Give the benchmarks torch (large), which they do without otherwise
+	.venv-bench/bin/python $(PIP) -e '.[bench,bench-torch]'
 
 torture: $(VENV)/.installed  ## Long fault campaigns: kills at random instants, each followed by a proof
 	$(BIN)/python -m pytest -m torture --timeout 3600

@@ -1,0 +1,272 @@
+"""A first snapshot beside the disk and one core's compression; a restore beside ``np.load`` and pickle."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from mmap import mmap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.alone import alone, seconds_of
+from bench.memory import forget_peak, held_bytes, peak_bytes
+from bench.samples import middle, number, prose, said, table, times
+from bench.section import Found, Run, Section, folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+SHARE, RESTORE_LIMIT, MEMORY_LIMIT = 0.9, 1.3, 1.15
+"""Of issue 5: a first snapshot's share of the slower limit; a restore's seconds and memory."""
+CHUNK_BYTES = 1 << 20
+PIECE_BYTES = 8 << 20
+"""What is written at once."""
+KINDS = ("random float32", "integers below 10,000", "random walk, float64")
+
+
+def make(kind: str, nbytes: int) -> NDArray[np.generic]:
+    """An array of that kind."""
+    import numpy as np
+
+    r = np.random.default_rng(11)
+    if kind == KINDS[0]:
+        return r.random(nbytes // 4, dtype=np.float32)
+    if kind == KINDS[1]:
+        return r.integers(0, 10_000, nbytes // 8)
+    walk = r.standard_normal(nbytes // 8)
+    return np.cumsum(walk, out=walk)
+
+
+# Each in a process of its own
+
+
+def save_ours(kind: str, nbytes: int, place: str) -> Found:
+    """A first snapshot, as of a script."""
+    import keepstate
+
+    space: dict[str, object] = {"x": make(kind, nbytes)}
+    keepstate.start(store=place, namespace=space, track=("x",), interval=86400)
+    began = time.perf_counter()
+    kept = keepstate.snapshot()
+    seconds = time.perf_counter() - began
+    keepstate.stop(snapshot=False)
+    return {"seconds": seconds, "written": kept.written_bytes}
+
+
+def save_plainly(kind: str, nbytes: int, place: str, stored: int) -> Found:
+    """What bounds it: compressing this array on one core, and writing as many bytes as ours has stored."""
+    array = make(kind, nbytes)
+    memory = array.data.cast("B")
+    path = Path(place) / "limit"
+    found = {
+        "compress": compress(memory, array.itemsize),
+        "write": seconds_of(lambda: write(path, memory[:stored])),
+    }
+    path.unlink()
+    found["write direct"] = seconds_of(lambda: write_direct(path, memory[:stored]))
+    path.unlink()
+    return found
+
+
+def compress(memory: memoryview, itemsize: int) -> float:
+    """Seconds for all of it, chunk by chunk, by the filter that is quickest of those that pay, or at all."""
+    import blosc2
+
+    filters = (blosc2.Filter.SHUFFLE, blosc2.Filter.BITSHUFFLE, blosc2.Filter.NOFILTER)
+
+    def shrink(chunk: memoryview, chosen: object) -> int:
+        method = {"codec": blosc2.Codec.LZ4, "clevel": 5, "filters": [chosen]}
+        return len(blosc2.compress2(chunk, typesize=itemsize, nthreads=1, **method))
+
+    sample = memory[: 16 * CHUNK_BYTES]
+    smallest = min(filters, key=lambda each: shrink(sample, each))
+    began = time.perf_counter()
+    for at in range(0, len(memory), CHUNK_BYTES):
+        shrink(memory[at : at + CHUNK_BYTES], smallest)
+    return time.perf_counter() - began
+
+
+def write(path: Path, memory: memoryview) -> None:
+    with path.open("wb", buffering=0) as file:
+        for at in range(0, len(memory), PIECE_BYTES):
+            file.write(memory[at : at + PIECE_BYTES])
+        os.fdatasync(file.fileno())
+
+
+def write_direct(path: Path, memory: memoryview) -> None:
+    """Past the page cache, which needs aligned memory, and whole blocks."""
+    piece = mmap(-1, PIECE_BYTES)
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_DIRECT)
+    try:
+        for at in range(0, len(memory), PIECE_BYTES):
+            part = memory[at : at + PIECE_BYTES]
+            piece[: len(part)] = part
+            os.write(descriptor, memoryview(piece)[: -(-len(part) // 4096) * 4096])
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def put_plainly(kind: str, nbytes: int, place: str) -> None:
+    """The files that the plain ways read."""
+    import numpy as np
+
+    array = make(kind, nbytes)
+    np.save(Path(place) / "x.npy", array)
+    with (Path(place) / "x.pickle").open("wb") as file:
+        pickle.dump(array, file, 5)
+
+
+def restore(way: str, place: str) -> Found:
+    """Everything is imported before the clock starts."""
+    import numpy as np
+
+    import keepstate
+    from keepstate._api import _load
+
+    _load()
+    space: dict[str, object] = {}
+
+    def ours() -> None:
+        keepstate.start(store=Path(place) / "store", namespace=space, restore="eager", interval=86400)
+
+    def numpy() -> None:
+        space["x"] = np.load(Path(place) / "x.npy")
+
+    def unpickle() -> None:
+        with (Path(place) / "x.pickle").open("rb") as file:
+            space["x"] = pickle.load(file)
+
+    ways: dict[str, Callable[[], None]] = {"keepstate": ours, "np.load": numpy, "pickle.load": unpickle}
+    forget_peak()
+    before = held_bytes()
+    seconds = seconds_of(ways[way])
+    array = space["x"]
+    assert isinstance(array, np.ndarray)
+    return {
+        "seconds": seconds,
+        "extra": peak_bytes() - before,
+        "nbytes": array.nbytes,
+        "sum": float(array[::97].sum()),
+    }
+
+
+WAYS = ("keepstate", "np.load", "pickle.load")
+
+
+def measure(run: Run) -> Found:
+    """Ours and the plain ways in turns, after pauses of equal length; restores also without any."""
+    nbytes, cold = run.pick(2_000_000_000, 100_000_000), not run.quick
+    rows = []
+    for kind in KINDS:
+        run.say(kind)
+        row: Found = {"kind": kind, "save": [], "limits": []}
+        given = {"kind": kind, "nbytes": nbytes}
+        with folder() as place:
+            store = place / "store"
+            for turn in range(run.pick(2, 1)):
+                store = place / f"store{turn}"
+                row["save"].append(alone(save_ours, {**given, "place": str(store)}, cold=cold))
+                plainly = {**given, "place": str(place), "stored": row["save"][-1]["written"]}
+                row["limits"].append(alone(save_plainly, plainly, cold=cold))
+            store.rename(place / "store")
+            alone(put_plainly, {**given, "place": str(place)})
+            row["warm"] = _restores(place, rounds=run.pick(4, 2), cold=False)
+            if kind == KINDS[0]:
+                row["cold"] = _restores(place, rounds=run.pick(2, 1), cold=cold)
+        rows.append(row)
+    return {"nbytes": nbytes, "rows": rows}
+
+
+def _restores(place: Path, *, rounds: int, cold: bool) -> dict[str, list[Found]]:
+    found: dict[str, list[Found]] = {way: [] for way in WAYS}
+    if not cold:
+        alone(restore, {"way": WAYS[0], "place": str(place)})  # has the machine fetch the memory
+    for _ in range(rounds):
+        for way in WAYS:
+            found[way].append(alone(restore, {"way": way, "place": str(place)}, cold=cold))
+    assert len({one["sum"] for ones in found.values() for one in ones}) == 1
+    return found
+
+
+# The page
+
+SAVE_TEXT = """
+{size} in one array. Speeds in GB of the array a second, median (best) of {rounds} rounds, in turns, each in
+a process of its own after a pause. The limits: LZ4 with the filter that suits, 1 MiB at a time, on one
+core; and writing as many bytes as ours stored, synced, through the page cache or past it, whichever was
+faster. A snapshot hashes besides, and checks what it has written.
+"""
+RESTORE_TEXT = """
+Restoring in a fresh process, in turns; median (least) of {warm} rounds right after one another (*warm*: the
+machine has the memory already) or of {cold} after pauses (*cold*). Ours opens the store, checks every byte
+against its id and decompresses; the others check nothing. *Peak* is the memory that the process needed at
+most, as a multiple of the array.
+"""
+
+
+def report(found: Found) -> str:
+    """Two tables: saving, and restoring."""
+    saves, restores = [], []
+    for row in found["rows"]:
+        compression, disk = limits_of(row, found["nbytes"])
+        speed = [found["nbytes"] / one["seconds"] / 1e9 for one in row["save"]]
+        share = middle(speed) / min(compression, disk)
+        saves.append(
+            [
+                row["kind"],
+                number(found["nbytes"] / middle([one["written"] for one in row["save"]])),
+                f"{number(middle(speed))} ({number(max(speed))})",
+                number(compression),
+                number(disk),
+                "compression" if compression < disk else "disk",
+                number(share),
+                times(SHARE, share),
+            ]
+        )
+        restores += [
+            _restored(row["kind"], memory, row[memory]) for memory in ("warm", "cold") if memory in row
+        ]
+    first = found["rows"][0]
+    size = f"{found['nbytes'] / 1e9:g} GB"
+    warm, cold = (len(first[memory]["np.load"]) for memory in ("warm", "cold"))
+    saves_head = (
+        "array | shrinks by | first snapshot GB/s | compression GB/s | disk GB/s | the slower one | "
+        f"share of it | {SHARE:g} / share"
+    )
+    ratio = f"ratio / {RESTORE_LIMIT:g}"
+    restores_head = (
+        f"array | memory | `start()` s | `np.load` s | {ratio} | `pickle.load` s | {ratio} | peak | "
+        f"peak / {MEMORY_LIMIT:g}"
+    )
+    return "\n".join(
+        [
+            prose(SAVE_TEXT, size=size, rounds=len(first["save"])),
+            table(saves_head, saves),
+            prose(RESTORE_TEXT, warm=warm, cold=cold),
+            table(restores_head, restores),
+        ]
+    )
+
+
+def limits_of(row: Found, nbytes: int) -> tuple[float, float]:
+    """GB of the array a second: what compression allows, and what the disk does."""
+    least = {what: min(one[what] for one in row["limits"]) for what in ("compress", "write", "write direct")}
+    return nbytes / least["compress"] / 1e9, nbytes / min(least["write"], least["write direct"]) / 1e9
+
+
+def _restored(kind: str, memory: str, ways: dict[str, list[Found]]) -> list[str]:
+    took = {way: [one["seconds"] for one in ones] for way, ones in ways.items()}
+    ours = middle(took["keepstate"])
+    peak = max(one["extra"] / one["nbytes"] for one in ways["keepstate"])
+    plain = [
+        cell for way in WAYS[1:] for cell in (said(took[way]), times(ours, RESTORE_LIMIT * middle(took[way])))
+    ]
+    return [kind, memory, said(took["keepstate"]), *plain, number(peak), times(peak, MEMORY_LIMIT)]
+
+
+SECTION = Section("How fast a first snapshot and a restore are", measure, report)

@@ -201,7 +201,7 @@ def _make_snapshots(folder: MemberFolder, shape: Shape, until: datetime, random:
 
 def _encoded(values: dict[str, object], packs: _Packs) -> dict[str, Entry]:
     """Encode values and store them as a save does."""
-    names = {}
+    names: dict[str, Entry] = {}
     for group in codecs.encode(values, namespace=values).groups:
         record = GroupRecord(
             codec="pickle5",

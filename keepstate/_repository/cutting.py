@@ -70,7 +70,7 @@ class _Search:
         for at in range(start - _WINDOW, stop - _WINDOW, _BLOCK):
             count = min(_BLOCK, stop - _WINDOW - at)
             likely = self._likely(self._bytes[at : at + count + _WINDOW - 1], count) + at
-            found = (self._windows[likely] @ _FULL < self._below).nonzero()[0]
+            found = np.flatnonzero(self._windows[likely] @ _FULL < self._below)
             if len(found):
                 return int(likely[found[0]]) + _WINDOW
         return stop
@@ -85,4 +85,4 @@ class _Search:
             np.add(after[:windows], before[width : width + windows], out=after[:windows])
             before, after = after, self._other if after is self._one else self._one
             width *= 2
-        return (before[:count] == _MARK).nonzero()[0]
+        return np.flatnonzero(before[:count] == _MARK)

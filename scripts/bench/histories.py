@@ -117,8 +117,8 @@ class _Packs:
     def put_bytes(self, data: bytes, *, chunk_bytes: int) -> Ref:
         """Store bytes of any length."""
         view = memoryview(data)
-        leaves = [self.put(view[at : at + chunk_bytes]) for at in range(0, len(data), chunk_bytes)]
-        return store_list(leaves, length=len(data), leaf_bytes=chunk_bytes, put=self.put)
+        pieces = [view[at : at + chunk_bytes] for at in range(0, len(data), chunk_bytes)]
+        return store_list([(self.put(piece), piece.nbytes) for piece in pieces], put=self.put)
 
     def close(self) -> None:
         """Finish the pack in hand."""
@@ -255,15 +255,14 @@ def _make_archive(folder: MemberFolder, shape: Shape, until: datetime, random: n
         count = min(ARRAY_CHUNKS, shape.chunks - first)
         leaves = _hollow_chunks(folder, count, random)
         length = count * CHUNK_BYTES
+        array = store_list([(own, CHUNK_BYTES) for own in leaves], put=packs.put)
         record = GroupRecord(
             codec="pickle5",
             members=[MemberRecord("big", "variable", "numpy.ndarray", True)],
             needs={},
             key="big",
             stream=packs.put_bytes(b"big %d" % number, chunk_bytes=STREAM_BYTES),
-            parts=[
-                PartRecord(store_list(leaves, length=length, leaf_bytes=CHUNK_BYTES, put=packs.put), 8, True)
-            ],
+            parts=[PartRecord(array, 8, True)],
         )
         entry = Entry(packs.put(msgspec.msgpack.encode(record)), "numpy.ndarray", length)
         _publish(

@@ -16,7 +16,6 @@ import re
 import types
 import uuid
 import weakref
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from keepstate.codecs._definitions import is_definable
 from keepstate.codecs._reducers import reducer_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from keepstate.codecs._definitions import Definitions
     from keepstate.codecs._pickler import StreamPickler
@@ -135,30 +134,30 @@ class Identity:
         self._pickler = pickler
         self._types: dict[type, bool] = {}
 
-    def material(self, ids: list[int], memo: Mapping[int, tuple[int, object]]) -> list[int]:
+    def material(self, ids: list[int], things: list[object], held: list[object]) -> list[int]:
         """Return those of *ids* whose identity matters.
 
         Args:
             ids: Of objects that more than one stream holds.
-            memo: What one of the streams remembers: id → (index, object).
+            things: The objects, as far as pickle has remembered them.
+            held: All objects that one of the streams holds.
         """
-        # Globals of a function's own are in no memo: they are dictionaries, and matter.
-        found = [key for key in ids if key not in memo]
-        things = list(map(itemgetter(1), map(memo.__getitem__, filter(memo.__contains__, ids))))
+        # Globals of a function's own are remembered by no pickler: they are dictionaries, and matter.
+        found = set(ids).difference(map(id, things))
         kinds = {kind for kind in set(map(type, things)) if self._may_matter(kind)}
         asked = [thing for thing in things if type(thing) in kinds] if kinds else []
-        owned = self._owned_ids(things, memo) if kinds & set(_PLAIN_MUTABLE) else frozenset()
-        return found + [id(t) for t in asked if id(t) not in owned and self.matters(t)]
+        owned = self._owned_ids(things, held) if kinds & set(_PLAIN_MUTABLE) else frozenset()
+        return [*found, *(id(t) for t in asked if id(t) not in owned and self.matters(t))]
 
-    def _owned_ids(self, things: list[object], memo: Mapping[int, tuple[int, object]]) -> frozenset[int]:
+    def _owned_ids(self, things: list[object], held: list[object]) -> frozenset[int]:
         """Return ids of containers that belong to a value or to a library's class; they link nothing."""
         values = (thing for thing in things if not self._may_matter(type(thing)))
         owned = {key for value in values for key in _ids_within(getattr(value, "__dict__", None))}
-        return self._attributes_of_libraries(memo) | owned
+        return self._attributes_of_libraries(held) | owned
 
-    def _attributes_of_libraries(self, memo: Mapping[int, tuple[int, object]]) -> frozenset[int]:
+    def _attributes_of_libraries(self, held: list[object]) -> frozenset[int]:
         """Return ids of what libraries' classes hold: objects whose state repeats it are not linked."""
-        kinds = {base for kind in set(map(type, map(itemgetter(1), memo.values()))) for base in kind.__mro__}
+        kinds = {base for kind in set(map(type, held)) for base in kind.__mro__}
         foreign = filter(self._definitions.is_foreign, kinds)
         return frozenset(id(value) for kind in foreign for value in vars(kind).values())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,9 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from keepstate.codecs._definitions import Definitions
-    from keepstate.codecs._pickler import StreamPickler
-
-_Ids = np.ndarray[Any, np.dtype[np.uint64]]
+    from keepstate.codecs._pickler import Ids, StreamPickler
 
 
 class Unions:
@@ -71,24 +70,28 @@ def linked_units(units: Sequence[tuple[Sequence[str], StreamPickler]], definitio
 def _join_by_object(
     unions: Unions, names: list[str], picklers: list[StreamPickler], definitions: Definitions
 ) -> None:
-    ids = [pickler.shared_ids() for pickler in picklers]
-    if len(ids) < 2:
+    if len(picklers) < 2:
         return
+    ids = [pickler.shared_ids() for pickler in picklers]
+    every = np.sort(np.concatenate(ids))
+    shared = np.unique(every[1:][every[1:] == every[:-1]])
+    own = frozenset[int]().union(*(pickler.own for pickler in picklers))
+    shared = shared[~_found_in(shared, np.sort(np.array(list(own), np.uint64)))]
+    if not len(shared):
+        return
+    material = _material(shared, ids, picklers, definitions)
+    ids = [own[_found_in(own, material)] for own in ids]
     every = np.concatenate(ids)
     owners = np.repeat(np.arange(len(ids)), [len(own) for own in ids])
     order = np.argsort(every, kind="stable")
     every, owners = every[order], owners[order]
-    twice = every[1:] == every[:-1]
-    shared = every[1:][twice]
-    shared = shared[np.append(True, shared[1:] != shared[:-1])] if len(shared) else shared
-    material = _material(shared, ids, picklers, definitions)
-    joins = twice & _found_in(every[1:], material)
+    joins = every[1:] == every[:-1]
     pairs = np.unique(np.stack([owners[:-1][joins], owners[1:][joins]]), axis=1)
     for first, second in pairs.T.tolist():
         unions.join([names[first], names[second]])
 
 
-def _found_in(values: _Ids, known: _Ids) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _found_in(values: Ids, known: Ids) -> np.ndarray[Any, np.dtype[np.bool_]]:
     """Say which of *values* are in *known*, which is sorted (``numpy.isin`` takes ten times as long)."""
     if not len(known):
         return np.zeros(len(values), bool)
@@ -98,16 +101,20 @@ def _found_in(values: _Ids, known: _Ids) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return found
 
 
-def _material(shared: _Ids, ids: list[_Ids], picklers: list[StreamPickler], definitions: Definitions) -> _Ids:
+def _material(shared: Ids, ids: list[Ids], picklers: list[StreamPickler], definitions: Definitions) -> Ids:
     """Return those of *shared* whose identity matters, asking the smallest streams for the objects."""
     identity = Identity(definitions, picklers[0])
     found: list[int] = []
     pending = shared
     for at in sorted(range(len(ids)), key=lambda at: len(ids[at])):
+        if not len(pending):
+            break
         mine = _found_in(pending, np.sort(ids[at]))
         here, pending = pending[mine], pending[~mine]
         if len(here):
-            found += identity.material(here.tolist(), picklers[at].remembered())
+            held, own = picklers[at].held()
+            things = list(compress(held, _found_in(own, here).tolist()))
+            found += identity.material(here.tolist(), things, held)
     return np.sort(np.array(found, np.uint64))
 
 

@@ -14,23 +14,25 @@ import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _MEMOIZE, _STACK_GLOBAL, _FRAME = 0x94, 0x93, 0x95
 _SHORT_TEXT, _TEXT, _SHORT_GET, _GET = 0x8C, 0x58, 0x68, 0x6A
 
 
-def global_of(stream: memoryview, module: str, remembered: Mapping[int, tuple[int, object]]) -> str | None:
+def global_of(
+    stream: memoryview, module: str, remembered: Callable[[], Mapping[int, tuple[int, object]]]
+) -> str | None:
     """Return the name of the first global of *module* in *stream*; ``None`` if it has none.
 
     Args:
         stream: One or more pickles of protocol 5 that share a memo.
         module: Name of the notebook's module.
-        remembered: The memo: id → (index, object).
+        remembered: Gives the memo: id → (index, object).
     """
     if re.search(re.escape(module.encode()), stream) is None:
         return None
-    indexes = [index for index, thing in remembered.values() if type(thing) is str and thing == module]
+    indexes = [index for index, thing in remembered().values() if type(thing) is str and thing == module]
     if not any(_is_reference(stream, at) for at in _after_name(stream, module, indexes)):
         return None
     return _first_global(bytes(stream), module)

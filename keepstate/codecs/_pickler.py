@@ -7,7 +7,10 @@ Idea and dispatch table: cloudpickle.
 
 from __future__ import annotations
 
+import copyreg
+import gc
 import io
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -21,12 +24,14 @@ from keepstate.codecs._reducers import reducer_for
 from keepstate.codecs._stream import end_of
 
 if TYPE_CHECKING:
-    import pickle
     from collections.abc import Callable, Collection, Mapping
 
     from _typeshed import ReadableBuffer
 
     from keepstate.codecs._definitions import Definitions
+
+
+Ids = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 class TooLongError(Exception):
@@ -87,6 +92,8 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._sink = _Sink()
         self._sink.limit = limit
         self._buffers = _Buffers()
+        # A plain dictionary: cloudpickle's own, of two, is a call in Python for every object (1 us).
+        self.dispatch_table = {**copyreg.dispatch_table, **cloudpickle.Pickler._dispatch_table}
         super().__init__(self._sink, protocol=5, buffer_callback=self._buffers)
         self.definitions = definitions
         self.inline = inline
@@ -102,6 +109,8 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.filled_cells: set[int] = set()
         self.deferred_cells: set[int] = set()
         self._reducers: dict[type, Callable[[Any, Any], Any] | None] = {}
+        self.own = frozenset((id(definitions.namespace), *map(id, gc.get_referents(self))))
+        """Ids of what it refers to besides objects of the stream."""
 
     def reducer_override(self, obj: Any) -> Any:
         """Give the reduce tuple of *obj*, or leave it to pickle."""
@@ -132,18 +141,36 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         return self._sink.getvalue(), parts
 
     def remembered(self) -> dict[int, tuple[int, object]]:
-        """Return id → (index, object) of all that pickle has remembered, and keeps alive."""
+        """Return id → (index, object) of all that pickle has remembered; slow (0.5 s for a million)."""
         memo: dict[int, tuple[int, object]] = self.memo.copy()
         return memo
 
     def notebook_global(self) -> str | None:
         """Return a name of the notebook that the stream refers to as a global; nothing would resolve it."""
         with self._sink.getbuffer() as stream:
-            return global_of(stream, self.definitions.module, self.remembered())
+            return global_of(stream, self.definitions.module, self.remembered)
 
-    def shared_ids(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        """Return the ids of all objects that the stream holds, without a Python loop."""
-        memo = self.remembered()
-        memo.pop(id(self.definitions.namespace), None)
-        ids = np.fromiter(memo, np.uint64, len(memo))
+    def shared_ids(self) -> Ids:
+        """Return the ids of all objects that the stream holds, without a Python loop, and of :attr:`own`."""
+        _, ids = self.held()
         return np.append(ids, np.array(list(self.links), np.uint64)) if self.links else ids
+
+    def held(self) -> tuple[list[object], Ids]:
+        """Return all objects that pickle has remembered, and keeps alive, in no order, and their ids.
+
+        Those of :attr:`own` are among them.
+        """
+        things = gc.get_referents(self) if _SHOWS_MEMO else [thing for _, thing in self.remembered().values()]
+        return things, np.fromiter(map(id, things), np.uint64, len(things))
+
+
+def _shows_memo() -> bool:
+    """Say whether the collector is shown what a pickler has remembered (Python 3.11.2 does not)."""
+    inner: list[object] = []
+    pickler = pickle.Pickler(io.BytesIO(), 5)
+    pickler.dump([inner])
+    return any(thing is inner for thing in gc.get_referents(pickler))
+
+
+_SHOWS_MEMO = _shows_memo()
+"""Ten times as fast as a copy of the memo, which makes three objects of each."""

@@ -5,6 +5,10 @@ import sys
 import numpy as np
 import pytest
 
+from keepstate.codecs import _pickler
+from keepstate.codecs._definitions import Definitions
+from keepstate.codecs._pickler import StreamPickler
+
 
 def test_self_containing_list(notebook):
     """A list that contains itself comes back so."""
@@ -317,3 +321,22 @@ a = [shared]; b = Fickle(); c = [b, shared]; d = (b,)
         encoding = notebook.encode("a", "b", "c", "d")
         names = [m.name for g in encoding.groups for m in g.members if m.role == "variable"]
         assert sorted([*names, *(encoding.skipped.keys() & set("abcd"))]) == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("quick", [_pickler._SHOWS_MEMO, False])
+def test_what_a_pickler_holds_is_what_pickle_remembers(notebook, monkeypatch, quick):
+    """Nothing is missing and nothing of the pickler's own is among it, whichever way it is asked."""
+    monkeypatch.setattr(_pickler, "_SHOWS_MEMO", quick)
+    notebook.run("""
+import numpy as np, datetime
+class A: pass
+a = A(); a.f = lambda: a; a.parts = [np.arange(9000), {"k": (1, [2])}, {3}, b"b" * 99, datetime.date(1, 2, 3)]
+""")
+    definitions = Definitions(notebook.namespace, notebook.namespace)
+    pickler = StreamPickler(definitions, inline=())
+    pickler.write({"a": notebook.namespace["a"]})
+    things, ids = pickler.held()
+    assert [id(thing) for thing in things] == ids.tolist()
+    remembered = pickler.remembered().keys() - {id(definitions.namespace)}
+    assert set(pickler.shared_ids().tolist()) - pickler.own - {id(pickler.own)} == remembered
+    assert not pickler.own & remembered

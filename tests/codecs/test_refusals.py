@@ -239,6 +239,6 @@ def test_quick_search_agrees_with_reading_every_opcode():
             pickler = pickle.Pickler(file, 5)
             pickler.dump(["x" * filler, "nb", module.thing] if filler % 2 else ["x" * filler, module.thing])
             assert notebook_globals._first_global(file.getvalue(), "nb") == "thing"
-            assert notebook_globals.global_of(file.getbuffer(), "nb", pickler.memo.copy()) == "thing", filler
+            assert notebook_globals.global_of(file.getbuffer(), "nb", pickler.memo.copy) == "thing", filler
     finally:
         del sys.modules["nb"]

@@ -10,7 +10,6 @@ import functools
 import gc
 import importlib
 import importlib.util
-import io
 import pickle
 import sys
 import types
@@ -29,13 +28,15 @@ from keepstate.codecs import (
     _tensors,
 )
 from keepstate.codecs._generated import Unbuilt
+from keepstate.codecs._original import open_original
 from keepstate.codecs._refusals import one_line
 from keepstate.codecs._restored_memory import RestoredMemory
 from keepstate.codecs._source import show_source
-from keepstate.codecs._stream import map_of, map_offset
+from keepstate.codecs._stream import layout_of, map_of
 from keepstate.errors import CodecError, KeepstateError
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Mapping
 
     from keepstate._model.parts import StoredGroup
@@ -148,7 +149,7 @@ class _Decoding:
 
 
 class _StreamUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, decoding: _Decoding, memory: RestoredMemory) -> None:
+    def __init__(self, file: io.BufferedReader, decoding: _Decoding, memory: RestoredMemory) -> None:
         super().__init__(file, buffers=memory.buffers())
         self._decoding = decoding
 
@@ -176,11 +177,10 @@ def decode(stored: StoredGroup, *, namespace: dict[str, object]) -> Mapping[str,
         IntegrityError: A part is damaged.
     """
     try:
-        offset = map_offset(stored.stream)
-        layout = map_of(pickle.loads(memoryview(stored.stream)[offset:]))
-        memory = RestoredMemory(layout, stored.parts)
+        layout = layout_of(stored.stream)
+        memory = RestoredMemory(map_of(pickle.loads(layout.memory_map)), stored.parts)
         decoding = _Decoding(stored, namespace, memory)
-        unpickler = _StreamUnpickler(io.BytesIO(stored.stream), decoding, memory)
+        unpickler = _StreamUnpickler(open_original(layout.pickles, layout.marks), decoding, memory)
         for member in stored.members:
             if member.source:
                 show_source(member.source)  # so that a class has it again in the next snapshot

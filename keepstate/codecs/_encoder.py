@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from keepstate._model.parts import EncodedGroup, Encoding, Member, Role
 from keepstate.codecs._definitions import Definitions
 from keepstate.codecs._links import in_order, linked_units
-from keepstate.codecs._pickler import StreamPickler, TooLongError
+from keepstate.codecs._pickler import StreamPickler
 from keepstate.codecs._refusals import refusal, type_name
+from keepstate.codecs._sink import TooLongError
 from keepstate.codecs._source import source_of
 
 if TYPE_CHECKING:

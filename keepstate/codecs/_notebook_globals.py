@@ -1,7 +1,7 @@
 """Find references into the notebook's own module in a pickle: when it is loaded, nothing is there yet.
 
-Most streams do not even contain the module's name; of the others, the few places are looked at where its
-name is on the stack. Only a place that looks like a reference has the stream read opcode by opcode, which
+Whoever asks has seen that the stream contains the module's name, as most do not. The few places are looked at
+where it is on the stack. Only a place that looks like a reference has the stream read opcode by opcode, which
 takes 2 s for each million opcodes here.
 """
 
@@ -21,7 +21,7 @@ _SHORT_TEXT, _TEXT, _SHORT_GET, _GET = 0x8C, 0x58, 0x68, 0x6A
 
 
 def global_of(
-    stream: memoryview, module: str, remembered: Callable[[], Mapping[int, tuple[int, object]]]
+    stream: memoryview | bytes, module: str, remembered: Callable[[], Mapping[int, tuple[int, object]]]
 ) -> str | None:
     """Return the name of the first global of *module* in *stream*; ``None`` if it has none.
 
@@ -30,15 +30,13 @@ def global_of(
         module: Name of the notebook's module.
         remembered: Gives the memo: id → (index, object).
     """
-    if re.search(re.escape(module.encode()), stream) is None:
-        return None
     indexes = [index for index, thing in remembered().values() if type(thing) is str and thing == module]
     if not any(_is_reference(stream, at) for at in _after_name(stream, module, indexes)):
         return None
     return _first_global(bytes(stream), module)
 
 
-def _after_name(stream: memoryview, module: str, indexes: list[int]) -> Iterator[int]:
+def _after_name(stream: memoryview | bytes, module: str, indexes: list[int]) -> Iterator[int]:
     """Yield the places right behind where the module's name is put on the stack."""
     name = module.encode()
     pushes = [bytes([_SHORT_TEXT, len(name)]) + name if len(name) < 256 else name]
@@ -49,7 +47,7 @@ def _after_name(stream: memoryview, module: str, indexes: list[int]) -> Iterator
         yield found.end()
 
 
-def _is_reference(stream: memoryview, at: int) -> bool:
+def _is_reference(stream: memoryview | bytes, at: int) -> bool:
     """Say whether another text and STACK_GLOBAL come next."""
     try:
         at = _skip(stream, at)
@@ -67,7 +65,7 @@ def _is_reference(stream: memoryview, at: int) -> bool:
         return False  # the name is the last thing in the stream
 
 
-def _skip(stream: memoryview, at: int) -> int:
+def _skip(stream: memoryview | bytes, at: int) -> int:
     """Go past what may stand between any two opcodes."""
     while stream[at] in (_MEMOIZE, _FRAME):
         at += 1 if stream[at] == _MEMOIZE else 9

@@ -11,6 +11,7 @@ import copyreg
 import gc
 import io
 import pickle
+import re
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -20,34 +21,18 @@ from keepstate._model.parts import Part
 from keepstate.codecs import _calls
 from keepstate.codecs._arrays import INLINE_BYTES, Memory
 from keepstate.codecs._notebook_globals import global_of
+from keepstate.codecs._original import encode_marks, original_pieces
 from keepstate.codecs._reducers import reducer_for
+from keepstate.codecs._sink import Sink
 from keepstate.codecs._stream import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from _typeshed import ReadableBuffer
-
     from keepstate.codecs._definitions import Definitions
 
 
 Ids = np.ndarray[Any, np.dtype[np.uint64]]
-
-
-class TooLongError(Exception):
-    """The stream has grown beyond the limit that it was given."""
-
-
-class _Sink(io.BytesIO):
-    """Takes the bytes of a stream, up to a limit."""
-
-    limit: int | None = None
-
-    def write(self, data: ReadableBuffer) -> int:  # pickle writes frames of 64 KiB and large values whole
-        written = super().write(data)
-        if self.limit is not None and self.tell() > self.limit:
-            raise TooLongError
-        return written
 
 
 class _Buffers:
@@ -89,8 +74,7 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         aliased: Collection[int] = (),
         limit: int | None = None,
     ) -> None:
-        self._sink = _Sink()
-        self._sink.limit = limit
+        self._sink = Sink(limit)
         self._buffers = _Buffers()
         # A plain dictionary: cloudpickle's own, of two, is a call in Python for every object (1 us).
         self.dispatch_table = {**copyreg.dispatch_table, **cloudpickle.Pickler._dispatch_table}
@@ -130,15 +114,13 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         namespace = self.definitions.namespace
         memo[id(namespace)] = (index, namespace)
         self.memo = memo
+        self._sink.begin()
         self.dump(dict(values))
 
     def finish(self) -> tuple[bytes, tuple[Part, ...]]:
         """Return the stream and its parts."""
-        self._sink.limit = None
-        offset = self._sink.tell()
         layout, parts = self.memory.finish(self._buffers.parts)
-        self._sink.write(end_of(layout, offset=offset))
-        return self._sink.getvalue(), parts
+        return self._sink.finish(end_of(layout, marks=self._sink.marks)), parts
 
     def remembered(self) -> dict[int, tuple[int, object]]:
         """Return id → (index, object) of all that pickle has remembered; slow (0.5 s for a million)."""
@@ -147,7 +129,12 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
 
     def notebook_global(self) -> str | None:
         """Return a name of the notebook that the stream refers to as a global; nothing would resolve it."""
-        with self._sink.getbuffer() as stream:
+        with self._sink.kept() as kept:
+            # A mark is never within a name, so what is kept of the stream holds it whole.
+            if re.search(re.escape(self.definitions.module.encode()), kept) is None:
+                return None
+            marks = encode_marks(self._sink.marks)
+            stream = b"".join(original_pieces(kept, marks)) if marks else kept
             return global_of(stream, self.definitions.module, self.remembered)
 
     def shared_ids(self) -> Ids:

@@ -1,9 +1,13 @@
-"""The layout of one stream: two pickles, then the memory map, then where that begins.
+"""The layout of one stream: two pickles, then the memory map, then how long these are.
 
     preamble    pickle that yields the notebook's namespace, so that ``globals()`` is kept by reference
     body        pickle of a dict, member name → value; shares its memo with the preamble
     map         pickle of a MemoryMap as plain tuples: it is known only when the body is done
-    end         8 bytes, little endian: offset of the map; 4 bytes: ``MAGIC``
+    marks       8 bytes each: what the sink has left out of preamble and body
+    end         8 bytes each, little endian: length of the map, number of marks; 4 bytes: ``MAGIC``
+
+No length of preamble and body is in it, so that the end stays the same when they grow. Streams with the magic
+``ks1`` have no marks, and at their end, instead of two lengths, the offset of the map.
 
 It knows nothing of what the pickles hold.
 """
@@ -13,12 +17,18 @@ from __future__ import annotations
 import pickle
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from keepstate.codecs._original import MARK_BYTES, encode_marks
 from keepstate.errors import IntegrityError
 
-MAGIC = b"ks1\n"
-_END = struct.Struct("<Q4s")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MAGIC = b"ks2\n"
+_END = struct.Struct("<QQ4s")
+_OLD_MAGIC = b"ks1\n"
+_OLD_END = struct.Struct("<Q4s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +71,18 @@ class MemoryMap:
     segments: tuple[Segment, ...]
 
 
-def end_of(memory: MemoryMap, *, offset: int) -> bytes:
-    """Return what follows the body of a stream of *offset* bytes."""
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The parts of one stream."""
+
+    pickles: memoryview
+    """Preamble and body, without what was left out."""
+    memory_map: memoryview
+    marks: memoryview
+
+
+def end_of(memory: MemoryMap, *, marks: Sequence[int]) -> bytes:
+    """Return what follows preamble and body."""
     plain = (
         memory.buffers,
         [(piece.nbytes, piece.source) for piece in memory.pieces],
@@ -74,21 +94,30 @@ def end_of(memory: MemoryMap, *, offset: int) -> bytes:
             for s in memory.segments
         ],
     )
-    return pickle.dumps(plain, 5) + _END.pack(offset, MAGIC)
+    memory_map = pickle.dumps(plain, 5)
+    return memory_map + encode_marks(marks) + _END.pack(len(memory_map), len(marks), MAGIC)
 
 
-def map_offset(stream: bytes) -> int:
-    """Return where the map of *stream* begins.
+def layout_of(stream: bytes) -> Layout:
+    """Return the parts of *stream*.
 
     Raises:
         IntegrityError: This is not a stream of this format.
     """
-    if len(stream) < _END.size:
-        raise IntegrityError("a stream is shorter than its own end")
-    offset, magic = _END.unpack_from(stream, len(stream) - _END.size)
-    if magic != MAGIC or offset > len(stream) - _END.size:
-        raise IntegrityError("a stream does not end as a stream of this format does")
-    return int(offset)
+    view = memoryview(stream)
+    if stream.endswith(MAGIC) and len(stream) >= _END.size:
+        end = len(stream) - _END.size
+        map_bytes, count, _ = _END.unpack_from(stream, end)
+        marks_at = end - count * MARK_BYTES
+        map_at = marks_at - map_bytes
+        if map_at >= 0:
+            return Layout(view[:map_at], view[map_at:marks_at], view[marks_at:end])
+    elif stream.endswith(_OLD_MAGIC) and len(stream) >= _OLD_END.size:
+        end = len(stream) - _OLD_END.size
+        map_at, _ = _OLD_END.unpack_from(stream, end)
+        if map_at <= end:
+            return Layout(view[:map_at], view[map_at:end], view[:0])
+    raise IntegrityError("a stream does not end as a stream of this format does")
 
 
 def map_of(plain: object) -> MemoryMap:

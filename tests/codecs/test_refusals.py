@@ -186,7 +186,18 @@ def test_damaged_part_comes_through(notebook):
         codecs.decode(_stored(group, [Damaged()]), namespace=notebook.namespace)
 
 
-@pytest.mark.parametrize("stream", [b"", b"x" * 40, b"\x00" * 12 + b"ks1\n"])
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        b"x" * 40,
+        *(
+            front + magic
+            for magic in (b"ks1\n", b"ks2\n")
+            for front in (b"", bytes(12), bytes(20), b"\xff" * 20)
+        ),
+    ],
+)
 def test_foreign_bytes_are_refused(notebook, stream):
     """Bytes that are no stream are an error of this package."""
     stored = StoredGroup("a", (), stream, [], lambda _key: None)

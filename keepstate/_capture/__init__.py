@@ -12,21 +12,26 @@ from keepstate._capture.failures import (
     ChildStuck,
     ForkRefused,
     MemoryShort,
+    Misread,
     NeedsCopy,
     NotNow,
     TooLarge,
 )
+from keepstate._capture.imprint import SLOW_SECONDS, Imprints, Worth
 from keepstate._capture.memory import Room, read_room
 from keepstate._capture.safe_point import SafePoints, is_safe, place_of_caller
 from keepstate._capture.work import Taken, Tools, Work
 
 __all__ = [
+    "SLOW_SECONDS",
     "ChildFailed",
     "ChildStuck",
     "Choice",
     "Conditions",
     "ForkRefused",
+    "Imprints",
     "MemoryShort",
+    "Misread",
     "NeedsCopy",
     "NotNow",
     "Room",
@@ -35,6 +40,7 @@ __all__ = [
     "TooLarge",
     "Tools",
     "Work",
+    "Worth",
     "choose",
     "is_safe",
     "place_of_caller",

@@ -10,14 +10,19 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from keepstate._capture import kept_gil
 
-_HEAD = struct.Struct("qqqHd")
-"""pid of the child, bytes done, how many reports, length of the name, stall in seconds (-1: not told)."""
-_REPORT_AT, _STALL_AT = 8, struct.calcsize("qqqH0d")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_HEAD = struct.Struct("qqqHd?")
+"""pid of the child, bytes done, how many reports, length of the name, stall in seconds (-1: not told),
+whether it reads memory by address."""
+_REPORT_AT, _STALL_AT, _LOOKING_AT = 8, struct.calcsize("qqqH0d"), struct.calcsize("qqqHd")
 _NAME_BYTES = 512
 _FRAME = struct.Struct("=cQ")
 
@@ -31,6 +36,8 @@ class Progress(NamedTuple):
     bytes_done: int
     reports: int
     name: str
+    looking: bool
+    """Whether it reads memory by address, which may kill it."""
 
 
 class Board:
@@ -57,11 +64,20 @@ class Board:
         self.memory[_HEAD.size : _HEAD.size + len(text)] = text
         struct.pack_into("qqH", self.memory, _REPORT_AT, bytes_done, self._reports, len(text))
 
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Child: say that memory is read by address."""
+        struct.pack_into("?", self.memory, _LOOKING_AT, True)
+        try:
+            yield
+        finally:
+            struct.pack_into("?", self.memory, _LOOKING_AT, False)
+
     def read(self) -> Progress:
         """Parent: read the newest report; a name read while it is written may be a mixture."""
-        pid, bytes_done, reports, length, _ = _HEAD.unpack_from(self.memory)
+        pid, bytes_done, reports, length, _, looking = _HEAD.unpack_from(self.memory)
         name = self.memory[_HEAD.size : _HEAD.size + min(length, _NAME_BYTES)]
-        return Progress(pid, bytes_done, reports, name.decode(errors="replace"))
+        return Progress(pid, bytes_done, reports, name.decode(errors="replace"), looking)
 
 
 @dataclass(frozen=True, slots=True)

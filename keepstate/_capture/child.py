@@ -124,6 +124,7 @@ def _tools(channel: Channel, copies: Copies) -> Tools:
         claim=claim,
         unfrozen_bytes=lambda memory: sum(end - start for start, end in mappings.unfrozen(*range_of(memory))),
         copy_limit_bytes=COPY_LIMIT_BYTES,
+        looking=channel.board.looking,
     )
 
 

@@ -19,6 +19,10 @@ class ChildFailed(CaptureError):  # noqa: N818
     """The process that held the picture ended without an answer, or answered with an error."""
 
 
+class Misread(CaptureError):  # noqa: N818
+    """The process that held the picture ended, or stood still, while it read memory by address."""
+
+
 class ChildStuck(CaptureError):  # noqa: N818
     """The process that held the picture made no progress and was ended.
 

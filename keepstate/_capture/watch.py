@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import channel as answers
-from keepstate._capture.failures import ChildFailed, ChildStuck, MemoryShort, NeedsCopy
+from keepstate._capture.failures import ChildFailed, ChildStuck, MemoryShort, Misread, NeedsCopy
 from keepstate._capture.mappings import merge
 
 if TYPE_CHECKING:
@@ -51,10 +51,14 @@ class Watch:
         """Return the child's message.
 
         Raises:
-            ChildStuck, ChildFailed, NeedsCopy, MemoryShort: There is none.
+            ChildStuck, ChildFailed, Misread, NeedsCopy, MemoryShort: There is none.
         """
         try:
             kind, payload = self._answer()
+        except (ChildFailed, ChildStuck) as error:
+            if self._channel.board.read().looking:
+                raise Misread("the saving process ended while it read memory") from error
+            raise
         finally:
             self.end()
         if kind == answers.RESULT:

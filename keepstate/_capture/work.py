@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 
 def _none(_memory: memoryview) -> int:
@@ -33,6 +34,8 @@ class Tools:
     """How much of that may be copied in one picture."""
     claim: Callable[[list[memoryview]], None] | None = None
     """Told all buffers once, before the first release."""
+    looking: Callable[[], AbstractContextManager[None]] | None = None
+    """Within it memory may be read by address; ``None`` where it does not stand still."""
 
 
 class Work(Protocol):

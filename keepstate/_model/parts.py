@@ -51,6 +51,10 @@ class EncodedGroup:
     """Keys of the groups that must be decoded first; never a cycle."""
     stream: bytes
     parts: tuple[Part, ...]
+    unchanged: bool = False
+    """Whether its stream would be the one that it had when its imprint was made; then it is not here."""
+    facts: bytes | None = None
+    """What the stream depends on besides memory, for an imprint; ``None``: there is none to be made."""
 
     @property
     def logical_bytes(self) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from keepstate._model.parts import EncodedGroup, Encoding, Member, Role
 from keepstate.codecs._definitions import Definitions
+from keepstate.codecs._imprints import Imprint, Probe, all_ids
 from keepstate.codecs._links import in_order, linked_units
 from keepstate.codecs._pickler import StreamPickler
 from keepstate.codecs._refusals import refusal, type_name
@@ -32,6 +33,7 @@ def encode(
     namespace: Mapping[str, object],
     grouped: Collection[frozenset[str]] = (),
     refuse: Collection[str] = (),
+    imprints: Collection[Imprint] = (),
     on_name: Callable[[str], None] | None = None,
 ) -> Encoding:
     """Turn names into groups of streams and parts.
@@ -42,13 +44,16 @@ def encode(
         grouped: Names that shared objects the last time. Those with long streams are pickled together at
             once, without looking whether they still share something.
         refuse: Names that are not tried, because encoding them hung before.
-        on_name: Called with each name before it is encoded.
+        imprints: Of groups whose memory is known: if it is what it was when they were encoded, they may be
+            left as they were; else it is said what a later imprint must know.
+        on_name: Called with each name before it is encoded, and with none before they are linked.
 
     Returns:
         The groups, each after those that it needs, and why a name is in none of them. Parts show live memory.
     """
     picture = _Picture(bindings, namespace, on_name or (lambda _name: None))
     picture.skip_refused(refuse)
+    picture.trust(imprints)
     picture.pickle_each(grouped)
     return picture.finish()
 
@@ -59,6 +64,8 @@ class _Unit:
 
     names: tuple[str, ...]
     pickler: StreamPickler
+    imprint: Imprint | None = None
+    """If they were not pickled: why their stream is known. The pickler has only written what it refers to."""
 
 
 class _Picture:
@@ -66,11 +73,16 @@ class _Picture:
         self, bindings: Mapping[str, object], namespace: Mapping[str, object], on_name: Callable[[str], None]
     ) -> None:
         self._bindings = bindings
+        self._keys = {name: name for name in bindings}
+        """Name → the very text that is bound; a stream tells it from an equal one."""
         self._on_name = on_name
         self._definitions = Definitions(namespace, bindings)
         self._units: dict[str, _Unit] = {}
         """Name → the unit that it is in."""
         self._skipped: dict[str, str] = {}
+        self._imprints: dict[tuple[str, ...], Imprint] = {}
+        self._unmoved: dict[str, Imprint] = {}
+        """Name → imprint of its group, where that may be left as it was."""
         self._complete = False
         """Whether all that anything needs has been found."""
 
@@ -78,23 +90,66 @@ class _Picture:
         for name in sorted(set(names) & set(self._bindings)):
             self._skipped[name] = "it is not tried again, because keeping it did not come to an end before"
 
+    def trust(self, imprints: Collection[Imprint]) -> None:
+        self._imprints = {imprint.names: imprint for imprint in imprints}
+        for imprint in imprints:
+            if imprint.facts is not None and not self._skipped.keys() & set(imprint.names):
+                self._unmoved.update(dict.fromkeys(imprint.names, imprint))
+
     # --- pickling
 
     def pickle_each(self, grouped: Collection[frozenset[str]]) -> None:
         partners = {name: hint & set(self._bindings) for hint in grouped for name in hint}
         queue = dict.fromkeys(sorted(self._bindings))
         while queue:
+            self._pickle_all(queue, partners)
+            queue = dict.fromkeys(self._moved())
+
+    def _pickle_all(self, queue: dict[str, None], partners: Mapping[str, Collection[str]]) -> None:
+        while queue:
             name = next(iter(queue))
             del queue[name]
             if name in self._skipped or name in self._units:
                 continue
             self._on_name(name)
-            unit = self._first(name, sorted(partners.get(name, set()) - set(self._skipped)))
+            unit = self._as_it_was(name) or self._first(
+                name, sorted(set(partners.get(name, ())) - set(self._skipped))
+            )
             if unit is None:
                 continue
             self._units.update(dict.fromkeys(unit.names, unit))
             used = [other for other in unit.pickler.calls if self._definitions.used(other) is not None]
             queue.update(dict.fromkeys([*unit.pickler.needs, *used]))
+
+    def _as_it_was(self, name: str) -> _Unit | None:
+        """Return the unit of *name* if nothing that its stream depends on has changed."""
+        imprint = self._unmoved.get(name)
+        if imprint is None:
+            return None
+        probe = None if self._units.keys() & set(imprint.names) else self._probe(imprint)
+        if probe is not None and probe.facts == imprint.facts:
+            return _Unit(imprint.names, probe.pickler, imprint)
+        for other in imprint.names:
+            del self._unmoved[other]
+        return None
+
+    def _probe(self, imprint: Imprint) -> Probe | None:
+        try:
+            return Probe(imprint, [self._keys[name] for name in imprint.names], self._definitions)
+        except Exception:  # noqa: BLE001 - then it is pickled, and that may say why
+            return None
+
+    def _moved(self) -> list[str]:
+        """Give up units that were not pickled, but share an object with one that was; return their names."""
+        imprints = set(self._unmoved.values())
+        if not imprints:
+            return []
+        units = dict.fromkeys(self._units.values())
+        pickled = all_ids(unit.pickler for unit in units if unit.imprint is None)
+        moved = [name for imprint in imprints if imprint.shares(pickled) for name in imprint.names]
+        for name in moved:
+            del self._units[name], self._unmoved[name]
+        return sorted(moved)
 
     def _first(self, name: str, partners: Sequence[str]) -> _Unit | None:
         """Pickle *name* alone; or with its partners at once, if that is long."""
@@ -145,7 +200,7 @@ class _Picture:
         self, names: Sequence[str], *, aliased: Collection[int] = (), limit: int | None = None
     ) -> _Unit:
         pickler = StreamPickler(self._definitions, inline=frozenset(names), aliased=aliased, limit=limit)
-        pickler.write({name: self._value(name) for name in names})
+        pickler.write({self._keys.get(name, name): self._value(name) for name in names})
         found = pickler.notebook_global()
         if found is not None:
             raise pickle.PicklingError(f"it refers to {found!r} of the notebook in a way that cannot be kept")
@@ -161,6 +216,7 @@ class _Picture:
     def finish(self) -> Encoding:
         """Group what is linked, drop what needs something skipped, until nothing changes any more."""
         self._complete = True
+        self._on_name("")
         while True:
             self._drop_what_needs_the_skipped()
             skipped = len(self._skipped)
@@ -217,14 +273,25 @@ class _Picture:
     def _groups(self, together: Sequence[_Unit | None]) -> tuple[EncodedGroup, ...]:
         units = [unit for unit in together if unit is not None]
         keys = {name: min(unit.names) for unit in units for name in unit.names}
-        return tuple(self._group(unit, keys) for unit in units)
+        return tuple(self._group(unit, keys, self._facts(unit, units)) for unit in units)
 
-    def _group(self, unit: _Unit, keys: Mapping[str, str]) -> EncodedGroup:
-        stream, parts = unit.pickler.finish()
+    def _facts(self, unit: _Unit, units: Sequence[_Unit]) -> bytes | None:
+        """Say what an imprint of *unit* must know; ``None`` if there is none, or can be none."""
+        imprint = unit.imprint or self._imprints.get(tuple(sorted(unit.names)))
+        if imprint is None or imprint is unit.imprint:
+            return None
+        if imprint.shares(all_ids(other.pickler for other in units if other is not unit)):
+            return None  # that they are not linked may change without any of its memory
+        probe = self._probe(imprint)
+        return None if probe is None else probe.facts
+
+    def _group(self, unit: _Unit, keys: Mapping[str, str], facts: bytes | None) -> EncodedGroup:
+        unchanged = unit.imprint is not None
+        stream, parts = (b"", ()) if unchanged else unit.pickler.finish()
         key = min(unit.names)
         needs = sorted({keys[name] for name in unit.pickler.needs} - {key})
         members = tuple(self._member(name) for name in sorted(unit.names))
-        return EncodedGroup(key, members, tuple(needs), stream, parts)
+        return EncodedGroup(key, members, tuple(needs), stream, parts, unchanged, facts)
 
     def _member(self, name: str) -> Member:
         value = self._value(name)

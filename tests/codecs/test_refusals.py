@@ -88,11 +88,11 @@ def test_interrupt_comes_through(notebook):
 
 
 def test_names_are_told_before_they_are_encoded(notebook):
-    """The callback hears every name, before it is encoded."""
+    """The callback hears every name, before it is encoded; and none when all are."""
     notebook.run("class A: pass\na = A(); b = 2")
     heard: list[str] = []
     notebook.encode("a", "b", on_name=heard.append)
-    assert heard == ["a", "b", "A"]
+    assert heard == ["a", "b", "A", ""]
 
 
 def test_what_needs_a_refused_definition_is_skipped(notebook):

@@ -9,7 +9,7 @@ from keepstate._snapshot import Occasion, Save, Saved
 class StandStill:
     """Tools for a picture that nobody disturbs."""
 
-    copy = release = claim = None
+    copy = release = claim = looking = None
     copy_limit_bytes = 0
 
     def unfrozen_bytes(self, memory):
@@ -56,10 +56,14 @@ class Saver:
             seed=7,
             previous=self.last,
         )
-        work.prepare(StandStill())
-        saved = msgspec.msgpack.decode(work.write(StandStill()), type=Saved)
+        saved = self.run(work)
         if saved.commit is not None:
             self.last, self.known = saved.commit.manifest, saved.commit.known
             self.sequence += 1
             self.repository.refresh()
         return saved
+
+    def run(self, work):
+        """Have the work done."""
+        work.prepare(StandStill())
+        return msgspec.msgpack.decode(work.write(StandStill()), type=Saved)

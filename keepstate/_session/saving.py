@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from keepstate._capture import ChildStuck, NeedsCopy, choose, random_states, read_conditions
+from keepstate._capture import (
+    ChildStuck,
+    Imprints,
+    Misread,
+    NeedsCopy,
+    choose,
+    random_states,
+    read_conditions,
+)
 from keepstate._model.snapshot import Where
 from keepstate._session import space
 from keepstate._session.budget import Cost, Faults
@@ -104,6 +112,7 @@ class Saving:
     _grouped: frozenset[frozenset[str]] = frozenset()
     _strikes: Counter[str] = field(default_factory=Counter)
     _copy_ranges: tuple[tuple[int, int], ...] = ()
+    _imprints: Imprints = field(default_factory=Imprints)
     _encode_seconds: float | None = None
     _logical_bytes: int = 0
 
@@ -157,6 +166,7 @@ class Saving:
             refuse=[name for name, strikes in self._strikes.items() if strikes >= STRIKES],
             previous=self.last,
             beside=self.folders.groups(request.reason),
+            imprints=self._imprints,
             leave_unfrozen=request.retaken >= RETAKES,
             clock=self.clock,
         )
@@ -203,6 +213,7 @@ class Saving:
         self.folders.saved(saved.memories, saved.unfinished)
         self._encode_seconds, self._logical_bytes = saved.encode_seconds, saved.logical_bytes
         self._grouped = frozenset(frozenset(group) for group in saved.groups)
+        self._imprints.absorb(saved.imprints)
         if saved.commit is None:
             return snapshot_of(self.last) if saved.unchanged and self.last is not None else None
         self.repository.refresh()
@@ -242,6 +253,10 @@ class Saving:
         """Remember that *name* stopped a child."""
         self._strikes[name] += 1
 
+    def misread(self) -> None:
+        """Look at no memory any more: a child has died over it."""
+        self._imprints.stop()
+
     def copy_next_time(self, ranges: tuple[tuple[int, int], ...]) -> None:
         """Copy this memory at the safe point of the next picture: a fork does not freeze it."""
         self._copy_ranges = ranges
@@ -262,7 +277,7 @@ class Picture:
         """Write it, on the calling thread or by waiting for the child; ``None`` if there was nothing to keep.
 
         Raises:
-            TakeAgain: Shared memory must be copied at the next safe point first.
+            TakeAgain: Shared memory must be copied at the next safe point first; or imprints cost a child.
             CaptureError: The child failed.
             StoreError: The store refused.
         """
@@ -270,6 +285,9 @@ class Picture:
             message = self.taken.finish()
         except NeedsCopy as error:
             self.saving.copy_next_time(error.ranges)
+            raise TakeAgain from error
+        except Misread as error:
+            self.saving.misread()
             raise TakeAgain from error
         except ChildStuck as error:
             self.saving.strike(error.name)

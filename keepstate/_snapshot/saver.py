@@ -15,6 +15,7 @@ import msgspec
 from keepstate import codecs
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._base.table import size
+from keepstate._capture import Worth  # noqa: TC001 - msgspec resolves annotations at run time
 from keepstate._model.manifest import (
     Entry,
     GroupRecord,
@@ -25,12 +26,13 @@ from keepstate._model.manifest import (
 from keepstate._repository import Commit, ConflictError, Piece, fingerprint_pieces, fingerprint_stream
 from keepstate._snapshot.occasion import Occasion, encode_cells, manifest_of
 from keepstate._snapshot.part_store import RepositoryPartStore
+from keepstate._snapshot.standing import Standing
 from keepstate.errors import CaptureError, IntegrityError, StoreError, StoreFullError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from keepstate._capture import Tools
+    from keepstate._capture import Imprints, Tools
     from keepstate._model.folders import SelfStored, SelfStoring
     from keepstate._model.manifest import Ref
     from keepstate._model.parts import EncodedGroup, Member, Part
@@ -52,6 +54,8 @@ class Saved(msgspec.Struct, frozen=True):
     logical_bytes: int = 0
     groups: list[list[str]] = []
     """Names that shared objects, to be encoded together at once the next time."""
+    imprints: list[Worth] = []
+    """Groups that are worth an imprint of their memory, or have one."""
     memories: dict[str, bytes] = {}
     """Name of a group that stored itself → what it wants to be given the next time; of groups whose memory
     has changed, also if nothing was written, and of none if the store refused."""
@@ -85,6 +89,7 @@ class _Prepared:
     skipped: Mapping[str, str]
     encode_seconds: float
     logical_bytes: int
+    imprints: list[Worth]
 
 
 class Save:
@@ -101,6 +106,7 @@ class Save:
         refuse: Names not to be tried, because encoding them hung before.
         previous: The snapshot to which an unchanged state is equal.
         beside: Groups that store themselves, after the objects: watched folders.
+        imprints: Of the memory of groups that stayed the same.
         leave_unfrozen: Skip by name what a fork does not freeze, because copying it has failed before.
     """
 
@@ -117,6 +123,7 @@ class Save:
         refuse: Collection[str] = (),
         previous: Manifest | None = None,
         beside: Sequence[SelfStoring] = (),
+        imprints: Imprints | None = None,
         leave_unfrozen: bool = False,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
@@ -130,41 +137,49 @@ class Save:
         self._refuse = refuse
         self._previous = previous
         self._beside = beside
+        self._imprints = imprints
         self._leave_unfrozen = leave_unfrozen
         self._clock = clock
         self._prepared: _Prepared | None = None
 
     def prepare(self, tools: Tools) -> None:
         """Encode, and find what the last snapshot does not have; needs still objects, and no disk."""
-        began = self._clock.monotonic()
+        imprints = Standing(self._imprints, self._bindings, tools, known=self._known, seed=self._seed)
+        times = _Times(self._clock)
+
+        def on_name(name: str) -> None:
+            times.begin(name)
+            tools.progress(name, 0)
+
         encoding = codecs.encode(
             self._bindings,
             namespace=self._namespace,
             grouped=self._grouped,
             refuse=self._refuse,
-            on_name=lambda name: tools.progress(name, 0),
+            imprints=imprints.found,
+            on_name=on_name,
         )
-        encode_seconds = self._clock.monotonic() - began
+        seconds = times.end()
         groups, too_large = _that_can_be_frozen(encoding.groups, tools, none=self._leave_unfrozen)
         pieces = self._find_changes(groups, tools)
+        prepared = []
+        for index, group in enumerate(groups):
+            stream = imprints.pieces(group) or fingerprint_stream(
+                group.stream, seed=self._seed, known=self._known
+            )
+            parts = [
+                (part.itemsize, part.writable, pieces[index, number])
+                for number, part in enumerate(group.parts)
+            ]
+            nbytes = sum(piece.length for piece in stream) + sum(part.memory.nbytes for part in group.parts)
+            imprints.encoded(group, stream, sum(seconds.get(member.name, 0.0) for member in group.members))
+            prepared.append(_Group(group.key, group.members, group.needs, nbytes, stream, parts))
         self._prepared = _Prepared(
-            groups=[
-                _Group(
-                    key=group.key,
-                    members=group.members,
-                    needs=group.needs,
-                    logical_bytes=group.logical_bytes,
-                    stream=fingerprint_stream(group.stream, seed=self._seed, known=self._known),
-                    parts=[
-                        (part.itemsize, part.writable, pieces[index, number])
-                        for number, part in enumerate(group.parts)
-                    ],
-                )
-                for index, group in enumerate(groups)
-            ],
+            groups=prepared,
             skipped={**encoding.skipped, **too_large},
-            encode_seconds=encode_seconds,
-            logical_bytes=sum(group.logical_bytes for group in groups),
+            encode_seconds=sum(seconds.values()) + imprints.saved_seconds,
+            logical_bytes=sum(group.logical_bytes for group in prepared),
+            imprints=imprints.worth,
         )
 
     def _find_changes(
@@ -241,6 +256,7 @@ class Save:
             skipped=skipped,
             encode_seconds=prepared.encode_seconds,
             logical_bytes=prepared.logical_bytes,
+            imprints=prepared.imprints,
             memories={name: stored.memory for name, stored in beside.items() if stored.memory},
             unfinished=[name for name, stored in beside.items() if stored.unfinished],
             groups=[
@@ -307,6 +323,25 @@ class Save:
             done += group.logical_bytes
             tools.progress(group.key, done)
         return ids
+
+
+class _Times:
+    """How long each name took to encode."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seconds: dict[str, float] = {}
+        self._name, self._since = "", clock.monotonic()
+
+    def begin(self, name: str) -> None:
+        now = self._clock.monotonic()
+        self._seconds[self._name] = self._seconds.get(self._name, 0.0) + now - self._since
+        self._name, self._since = name, now
+
+    def end(self) -> dict[str, float]:
+        """Return name → seconds; what belongs to none is under the empty name."""
+        self.begin("")
+        return self._seconds
 
 
 def _carried(entry: Entry, snapshot_id: str) -> Entry:

@@ -7,6 +7,7 @@ What is done with the picture is a :class:`Work`, given by the layer above.
 from keepstate._capture import random_states
 from keepstate._capture.choice import Choice, choose
 from keepstate._capture.conditions import Conditions, read_conditions
+from keepstate._capture.dirty_pages import DirtyPages, hindrance, unit_bytes, written_by_others
 from keepstate._capture.failures import (
     ChildFailed,
     ChildStuck,
@@ -18,6 +19,7 @@ from keepstate._capture.failures import (
     TooLarge,
 )
 from keepstate._capture.imprint import SLOW_SECONDS, Imprints, Worth
+from keepstate._capture.mappings import private_mappings, range_of
 from keepstate._capture.memory import Room, read_room
 from keepstate._capture.safe_point import SafePoints, is_safe, place_of_caller
 from keepstate._capture.work import Taken, Tools, Work
@@ -28,6 +30,7 @@ __all__ = [
     "ChildStuck",
     "Choice",
     "Conditions",
+    "DirtyPages",
     "ForkRefused",
     "Imprints",
     "MemoryShort",
@@ -42,9 +45,14 @@ __all__ = [
     "Work",
     "Worth",
     "choose",
+    "hindrance",
     "is_safe",
     "place_of_caller",
+    "private_mappings",
     "random_states",
+    "range_of",
     "read_conditions",
     "read_room",
+    "unit_bytes",
+    "written_by_others",
 ]

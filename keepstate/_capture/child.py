@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._capture import channel as answers
 from keepstate._capture.copies import COPY_LIMIT_BYTES
+from keepstate._capture.dirty_pages import DirtyPages
 from keepstate._capture.mappings import Mappings, Range, merge, range_of
 from keepstate._capture.memory import MiB, kills_whole_group, read_room, read_status
 from keepstate._capture.pages import Pages
@@ -214,7 +215,7 @@ def _settle(channel: Channel) -> None:
     _offer_itself()
     _leave_session()
     _leave_signals()
-    _leave_descriptors({channel.answer_out, channel.stall_in})
+    _leave_descriptors({channel.answer_out, channel.stall_in, *DirtyPages.descriptors()})
     _leave_hooks()
     gc.freeze()
     _step_back()

@@ -85,6 +85,16 @@ def merge(ranges: Iterable[Range]) -> tuple[Range, ...]:
     return tuple(merged)
 
 
+def private_mappings(process: int) -> tuple[Range, ...]:
+    """Read which mappings of *process* a fork freezes, by address; none if it has ended."""
+    try:
+        with open(f"/proc/{process}/maps", "rb") as table:
+            mappings = [_parse(line) for line in table]
+    except OSError:
+        return ()
+    return tuple((mapping.start, mapping.end) for mapping in mappings if mapping.frozen)
+
+
 class _Buffer(ctypes.Structure):
     """``Py_buffer``; only two fields are read. Source: ``Include/pybuffer.h``, stable ABI since 3.11."""
 

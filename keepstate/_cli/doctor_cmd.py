@@ -112,4 +112,12 @@ def _place(place: Place) -> list[tuple[str, str]]:
 
 def _capture(found: Findings) -> list[tuple[str, str]]:
     said = {"cell": "between cells", "statement": "inside a cell"}
-    return [(said[level], f"{way.strategy}: {way.reason}") for level, way in found.capture.items()]
+    unchanged = (
+        "the kernel tells what was not written to"
+        if found.dirty_pages is None
+        else f"told by hashing; the kernel does not tell it: {found.dirty_pages}"
+    )
+    return [
+        *((said[level], f"{way.strategy}: {way.reason}") for level, way in found.capture.items()),
+        ("large arrays", unchanged),
+    ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keepstate import __version__
-from keepstate._capture import choose, read_conditions
+from keepstate._capture import choose, hindrance, read_conditions
 from keepstate._cli.place import Place, look_at_store
 from keepstate._session.identity import identify
 from keepstate._session.limits import settle_limits
@@ -111,6 +111,8 @@ class Findings:
     """What came of trying the store out, where it was named; ``None``: it was not tried."""
     leases: list[LeaseFound]
     capture: dict[Consistency, CaptureFound]
+    dirty_pages: str | None
+    """Why the kernel does not tell which memory was written to; ``None``: it does."""
     versions: dict[str, str | None]
     """Library → its installed version; ``None``: not installed."""
 
@@ -129,6 +131,7 @@ def find_out(scope: Scope) -> Findings:
         trial=trial,
         leases=[] if repository is None else _leases(repository, scope.member),
         capture={"cell": _capture("cell"), "statement": _capture("statement")},
+        dirty_pages=hindrance(),
         versions={name: _version(name) for name in _LIBRARIES},
     )
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from keepstate._capture import hindrance
 from keepstate._repository import Repository
 
 
@@ -58,6 +59,15 @@ def test_host_told_twice(keepstate, store):
 def test_plain_host(keepstate, store):
     """Where no variable tells a host, that is said."""
     assert "no mark of another host is here" in " ".join(keepstate("doctor", "--store", store).out.split())
+
+
+def test_whether_the_kernel_tells_what_was_written(keepstate, store):
+    """It says whether large arrays are read at each snapshot, and why."""
+    why = hindrance()
+    found = keepstate("doctor", "--store", store, "--json")
+    assert found.document["dirty_pages"] == why
+    told = "the kernel tells what was not written to" if why is None else why
+    assert told in " ".join(keepstate("doctor", "--store", store).out.split())
 
 
 def test_wrong_host(keepstate, store):

@@ -63,6 +63,8 @@ def start(
         **policy: ``capture``: ``"auto"``, ``"fork"`` or ``"stage"``, how pictures may be taken;
             ``keep_last``: how many snapshots of this notebook stay, 1 or more (default: by their age);
             ``budget``: what this member may take at the store, bytes or ``"5GB"``;
+            ``dirty_pages``: whether the kernel is asked what memory was written to, where it tells, instead
+            of hashing all of it (default: yes);
             ``notify``: address of a webhook that is told of deadlines, failing saves and the end.
 
     Raises:

@@ -5,7 +5,14 @@ Knows bytes and ids, never Python objects. The format is described in FORMAT.md.
 
 from keepstate._repository.compression import load as load_compression
 from keepstate._repository.conflict import ConflictError
-from keepstate._repository.fingerprint import CHUNK_BYTES, Piece, fingerprint_pieces, fingerprint_stream
+from keepstate._repository.fingerprint import (
+    CHUNK_BYTES,
+    FINGERPRINT_BYTES,
+    Piece,
+    fingerprint,
+    fingerprint_pieces,
+    fingerprint_stream,
+)
 from keepstate._repository.floor import Room
 from keepstate._repository.history import newest_first
 from keepstate._repository.lease import Lease
@@ -19,6 +26,7 @@ from keepstate._repository.writer import Commit, Writer
 
 __all__ = [
     "CHUNK_BYTES",
+    "FINGERPRINT_BYTES",
     "Commit",
     "ConflictError",
     "DamagedManifest",
@@ -33,6 +41,7 @@ __all__ = [
     "Usage",
     "VerifyReport",
     "Writer",
+    "fingerprint",
     "fingerprint_pieces",
     "fingerprint_stream",
     "kept_with_reasons",

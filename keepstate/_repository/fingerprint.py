@@ -10,12 +10,13 @@ it. Runs in a forked child: takes no lock and starts no thread.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from xxhash import xxh3_128_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 CHUNK_BYTES = 1 << 20
 """Longest chunk, in bytes. Pieces of parts have this length, so that growth at the end moves no border."""
@@ -27,12 +28,14 @@ FAR_BYTES, FAR_STREAM_BYTES = 1 << 30, 128 << 10
 """Where in a stream its pieces become longer, and how long then: a list of pieces has room for 2**20."""
 
 
+FINGERPRINT_BYTES = 16
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """A run of bytes that becomes one chunk."""
 
     fingerprint: bytes
-    """16 bytes."""
     length: int
     memory: memoryview | None
     """``None``: unchanged, so *id* is enough."""
@@ -40,15 +43,23 @@ class Piece:
     """Chunk id, where it is known."""
 
 
-def fingerprint_pieces(memory: memoryview, *, seed: int, known: Mapping[bytes, bytes]) -> Iterator[Piece]:
+def fingerprint(memory: memoryview, *, seed: int) -> bytes:
+    """Hash the memory of one piece."""
+    return xxh3_128_digest(memory, seed)
+
+
+def fingerprint_pieces(
+    memory: memoryview, *, seed: int, known: Mapping[bytes, bytes], given: Sequence[bytes | None] = ()
+) -> Iterator[Piece]:
     """Cut *memory* into pieces of 1 MiB; the last may be shorter.
 
     Args:
         memory: Contiguous, format ``B``; may be empty.
         seed: Of the fingerprints, 0 to 2**64 - 1.
         known: Fingerprint → chunk id of what is in the repository.
+        given: Those fingerprints of the first pieces that are known without hashing.
     """
-    return _fingerprint(cut_evenly(memory, CHUNK_BYTES), seed=seed, known=known)
+    return _fingerprint(cut_evenly(memory, CHUNK_BYTES), seed=seed, known=known, given=given)
 
 
 def fingerprint_stream(stream: bytes, *, seed: int, known: Mapping[bytes, bytes]) -> list[Piece]:
@@ -79,8 +90,14 @@ def cut_by_content(memory: memoryview, *, least: int) -> Iterator[memoryview]:
         start = stop
 
 
-def _fingerprint(pieces: Iterable[memoryview], *, seed: int, known: Mapping[bytes, bytes]) -> Iterator[Piece]:
-    for piece in pieces:
-        fingerprint = xxh3_128_digest(piece, seed)
-        chunk_id = known.get(fingerprint)
-        yield Piece(fingerprint, piece.nbytes, piece if chunk_id is None else None, chunk_id)
+def _fingerprint(
+    pieces: Iterable[memoryview],
+    *,
+    seed: int,
+    known: Mapping[bytes, bytes],
+    given: Iterable[bytes | None] = (),
+) -> Iterator[Piece]:
+    for piece, told in zip(pieces, chain(given, repeat(None)), strict=False):
+        own = told or fingerprint(piece, seed=seed)
+        chunk_id = known.get(own)
+        yield Piece(own, piece.nbytes, piece if chunk_id is None else None, chunk_id)

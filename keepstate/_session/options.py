@@ -42,7 +42,7 @@ DEFAULTS: Mapping[str, object] = {
     "limits": None,
 }
 """What ``start()`` gets where an argument is left out; one that is given like that counts as left out."""
-POLICIES = frozenset({"budget", "capture", "keep_last", "notify"})
+POLICIES = frozenset({"budget", "capture", "dirty_pages", "keep_last", "notify"})
 """Keyword arguments of ``start()`` beyond those that it names."""
 
 
@@ -67,6 +67,8 @@ class Options:
     """What this member may take at the store; ``None``: what the disk allows."""
     notify: Target | None = None
     """Where to send messages; ``None``: nowhere."""
+    dirty_pages: bool = True
+    """Whether the kernel's record of written pages is used, where it keeps one."""
 
     @property
     def safe_point_seconds(self) -> float:
@@ -101,6 +103,7 @@ def read_options(arguments: Mapping[str, Any], *, offers: Sequence[str] = ()) ->
         keep_last=_keep_last(given.get("keep_last")),
         budget_bytes=_budget(given.get("budget")),
         notify=read_notify(given.get("notify") or os.environ.get("KEEPSTATE_NOTIFY") or None),
+        dirty_pages=_yes_or_no("dirty_pages", given.get("dirty_pages", True)),
     )
 
 
@@ -172,6 +175,12 @@ def _seconds(what: str, value: object, least: float, most: float) -> float:
 def _choice(what: str, value: object, choices: tuple[str, ...]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise InvalidInputError(f"{what}={value!r}: use one of {', '.join(map(repr, choices))}")
+    return value
+
+
+def _yes_or_no(what: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{what}={value!r}: use True or False")
     return value
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +15,7 @@ import msgspec
 
 from keepstate._capture import (
     ChildStuck,
+    DirtyPages,
     Imprints,
     Misread,
     NeedsCopy,
@@ -25,7 +27,7 @@ from keepstate._model.snapshot import Where
 from keepstate._session import space
 from keepstate._session.budget import Cost, Faults
 from keepstate._session.guard import RETAKES, TakeAgain
-from keepstate._snapshot import Occasion, Save, Saved, snapshot_of
+from keepstate._snapshot import Knowledge, Occasion, Save, Saved, snapshot_of
 from keepstate.errors import StoreError, StoreFullError
 
 if TYPE_CHECKING:
@@ -46,6 +48,11 @@ if TYPE_CHECKING:
 
 STRIKES = 2
 """An object that stops a child is tried once more, and then skipped by name."""
+
+REFUTED = (
+    "the kernel's record of what memory was written to has proved wrong here and is used no more; older "
+    "snapshots of this session may hold older values of large arrays"
+)
 
 ID_BYTES = 10
 """80 random bits: two of a million snapshots share an id with probability 4e-13."""
@@ -115,6 +122,12 @@ class Saving:
     _imprints: Imprints = field(default_factory=Imprints)
     _encode_seconds: float | None = None
     _logical_bytes: int = 0
+    _pages: DirtyPages | None = None
+    _unwritten: Knowledge | None = field(default_factory=Knowledge)
+
+    def __post_init__(self) -> None:
+        if not self.options.dirty_pages:
+            self._unwritten = None
 
     def take(self, request: Request, level: Consistency, where: Where | None) -> Picture:
         """Take a picture on the calling thread; nothing in here grows with what is tracked.
@@ -168,8 +181,12 @@ class Saving:
             beside=self.folders.groups(request.reason),
             imprints=self._imprints,
             leave_unfrozen=request.retaken >= RETAKES,
+            pages=self._pages,
+            unwritten=self._unwritten,
             clock=self.clock,
         )
+        if self._unwritten is not None:
+            self._unwritten = Knowledge()  # what is known comes back with the answer
         taken = choice.take(save, copy_ranges=self._copy_ranges, since=started)
         return Picture(self, taken, started, len(occasion.cells))
 
@@ -200,6 +217,7 @@ class Saving:
             StoreError: The store refused.
             TakeAgain: What the picture relied on is no longer there; the next one relies on nothing.
         """
+        self._watch_memory(saved.unwritten)
         if saved.trouble:
             self._known = {}
             self.folders.not_saved(reread=True)
@@ -209,7 +227,7 @@ class Saving:
                 self.pruning.now()
                 raise StoreFullError(saved.trouble)
             raise StoreError(saved.trouble)
-        self.error, self.skipped = None, saved.skipped
+        self.error, self.skipped = REFUTED if saved.unwritten.refuted else None, saved.skipped
         self.folders.saved(saved.memories, saved.unfinished)
         self._encode_seconds, self._logical_bytes = saved.encode_seconds, saved.logical_bytes
         self._grouped = frozenset(frozenset(group) for group in saved.groups)
@@ -222,8 +240,24 @@ class Saving:
         if self.far is not None:
             self.far.hurry() if self.last.reason in space.URGENT else self.far.saved()
         self.pruning.after_save(self.last.reason)
-        self.error = self.pruning.trouble
+        self.error = self.pruning.trouble or self.error
         return snapshot_of(self.last)
+
+    def _watch_memory(self, unwritten: Knowledge) -> None:
+        if unwritten.refuted:
+            self.close()
+            self._unwritten = None
+        elif self._unwritten is not None:
+            self._unwritten = unwritten
+            if unwritten.offered and self._pages is None:
+                with suppress(OSError):  # it was to be had in the child; perhaps it is after the next save
+                    self._pages = DirtyPages.open()
+
+    def close(self) -> None:
+        """Watch no memory any more."""
+        if self._pages is not None:
+            self._pages.close()
+            self._pages = None
 
     def trouble(self, error: BaseException) -> None:
         """Remember the newest trouble; it is shown by ``status()`` and raised nowhere."""

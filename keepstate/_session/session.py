@@ -430,6 +430,7 @@ class Session:
             self._stopped = True
             self._folders.stop()
             self._guard.close(wait=not hurried)
+            self._saving.close()
             if self._far is not None:
                 self._far.hurry()
                 self._far.close()

@@ -11,8 +11,10 @@ from keepstate._snapshot.restorer import (
     version_remarks,
 )
 from keepstate._snapshot.saver import Save, Saved
+from keepstate._snapshot.unwritten import Knowledge
 
 __all__ = [
+    "Knowledge",
     "Loader",
     "Occasion",
     "Outcome",

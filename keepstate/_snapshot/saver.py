@@ -27,12 +27,13 @@ from keepstate._repository import Commit, ConflictError, Piece, fingerprint_piec
 from keepstate._snapshot.occasion import Occasion, encode_cells, manifest_of
 from keepstate._snapshot.part_store import RepositoryPartStore
 from keepstate._snapshot.standing import Standing
+from keepstate._snapshot.unwritten import Knowledge, Unwritten
 from keepstate.errors import CaptureError, IntegrityError, StoreError, StoreFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from keepstate._capture import Imprints, Tools
+    from keepstate._capture import DirtyPages, Imprints, Tools
     from keepstate._model.folders import SelfStored, SelfStoring
     from keepstate._model.manifest import Ref
     from keepstate._model.parts import EncodedGroup, Member, Part
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 CODEC = "pickle5"
 """How groups are encoded in format 1; a reader refuses any other."""
+RELEASE_BYTES = 32 << 20
+"""How much is given back at once: less would cut huge pages in two, which takes 15 ms per GB, more would be
+given back later than need be."""
 
 
 class Saved(msgspec.Struct, frozen=True):
@@ -67,6 +71,8 @@ class Saved(msgspec.Struct, frozen=True):
     """Whether it refused for want of space."""
     again: bool = False
     """Whether it would take a picture that relies on nothing that was kept before."""
+    unwritten: Knowledge = Knowledge()
+    """What is known of the memory of large buffers, for the next save."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,8 @@ class Save:
         beside: Groups that store themselves, after the objects: watched folders.
         imprints: Of the memory of groups that stayed the same.
         leave_unfrozen: Skip by name what a fork does not freeze, because copying it has failed before.
+        pages: The kernel's record of what is written to this process's memory, if it has begun.
+        unwritten: What the last save knew of that memory; ``None``: all of it is hashed.
     """
 
     def __init__(
@@ -125,6 +133,8 @@ class Save:
         beside: Sequence[SelfStoring] = (),
         imprints: Imprints | None = None,
         leave_unfrozen: bool = False,
+        pages: DirtyPages | None = None,
+        unwritten: Knowledge | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._occasion = occasion
@@ -141,9 +151,12 @@ class Save:
         self._leave_unfrozen = leave_unfrozen
         self._clock = clock
         self._prepared: _Prepared | None = None
+        self._unwritten = Unwritten(pages, unwritten, seed=seed)
 
     def prepare(self, tools: Tools) -> None:
         """Encode, and find what the last snapshot does not have; needs still objects, and no disk."""
+        if tools.copy is None:  # a copy of the user's process, in which nothing changes
+            self._unwritten.begin()
         imprints = Standing(self._imprints, self._bindings, tools, known=self._known, seed=self._seed)
         times = _Times(self._clock)
 
@@ -185,8 +198,10 @@ class Save:
     def _find_changes(
         self, groups: tuple[EncodedGroup, ...], tools: Tools
     ) -> dict[tuple[int, int], list[Piece]]:
+        memories = [part.memory for group in groups for part in group.parts]
         if tools.claim is not None:
-            tools.claim([part.memory for group in groups for part in group.parts])
+            tools.claim(memories)
+        self._unwritten.ask(memories)
         # The largest parts first: their pages are given back first, and the user's writes to them are the
         # dearest while they are shared.
         order = sorted(
@@ -196,14 +211,35 @@ class Save:
         pieces, done = {}, 0
         for index, number in order:
             part = groups[index].parts[number]
-            pieces[index, number] = list(_look_at(part, seed=self._seed, known=self._known, tools=tools))
+            pieces[index, number] = self._look_at(part, tools)
             done += part.memory.nbytes
             tools.progress(groups[index].key, done)
         return pieces
 
+    def _look_at(self, part: Part, tools: Tools) -> list[Piece]:
+        memory = tools.substitute(part.memory)
+        given = self._unwritten.fingerprints(part.memory) if memory is part.memory else ()
+        pieces = []
+        behind = reached = 0  # in between nothing will be read again
+        for piece in fingerprint_pieces(memory, seed=self._seed, known=self._known, given=given):
+            if tools.release is not None and (piece.memory is not None or reached - behind >= RELEASE_BYTES):
+                tools.release(memory[behind:reached])
+                behind = reached
+            reached += piece.length
+            if piece.memory is not None:
+                behind = reached
+                if tools.copy is not None:
+                    piece = Piece(piece.fingerprint, piece.length, tools.copy(piece.memory), piece.id)
+            pieces.append(piece)
+        if tools.release is not None:
+            tools.release(memory[behind:reached])
+        self._unwritten.note(part.memory, pieces)
+        return pieces
+
     def write(self, tools: Tools) -> bytes:
         """Write what is new and publish the manifest; or nothing, if nothing changed and there is no note."""
-        return msgspec.msgpack.encode(self._write(tools))
+        saved = self._write(tools)
+        return msgspec.msgpack.encode(msgspec.structs.replace(saved, unwritten=self._unwritten.finish()))
 
     def _write(self, tools: Tools) -> Saved:
         if self._prepared is None:
@@ -371,20 +407,6 @@ def _that_can_be_frozen(
                 f"np.array({member.name}) is kept"
             )
     return tuple(fitting), too_large
-
-
-def _look_at(part: Part, *, seed: int, known: Mapping[bytes, bytes], tools: Tools) -> Iterator[Piece]:
-    memory = tools.substitute(part.memory)
-    start = 0
-    for piece in fingerprint_pieces(memory, seed=seed, known=known):
-        stop = start + piece.length
-        if piece.memory is None and tools.release is not None:
-            tools.release(memory[start:stop])
-        if piece.memory is not None and tools.copy is not None:
-            yield Piece(piece.fingerprint, piece.length, tools.copy(piece.memory), piece.id)
-        else:
-            yield piece
-        start = stop
 
 
 def _same(

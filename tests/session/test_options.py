@@ -35,6 +35,7 @@ GOOD = {
         ({"colour": 1}, "no argument colour"),
         ({"keep_last": 0}, "keep_last=0"),
         ({"capture": "magic"}, "capture='magic'"),
+        ({"dirty_pages": 1}, "dirty_pages=1"),
         ({"budget": "5G"}, "budget='5G' is no size"),
         ({"budget": 0}, "budget=0"),
         ({"store": "ftp://bucket"}, "s3://bucket"),

@@ -178,7 +178,7 @@ def decode(stored: StoredGroup, *, namespace: dict[str, object]) -> Mapping[str,
     """
     try:
         layout = layout_of(stored.stream)
-        memory = RestoredMemory(map_of(pickle.loads(layout.memory_map)), stored.parts)
+        memory = RestoredMemory(map_of(layout), stored.parts)
         decoding = _Decoding(stored, namespace, memory)
         unpickler = _StreamUnpickler(open_original(layout.pickles, layout.marks), decoding, memory)
         for member in stored.members:

@@ -3,11 +3,12 @@
     preamble    pickle that yields the notebook's namespace, so that ``globals()`` is kept by reference
     body        pickle of a dict, member name → value; shares its memo with the preamble
     map         pickle of a MemoryMap as plain tuples: it is known only when the body is done
-    marks       8 bytes each: what the sink has left out of preamble and body
-    end         8 bytes each, little endian: length of the map, number of marks; 4 bytes: ``MAGIC``
+    marks       8 bytes each: what the sink has left out of preamble and body, and then of the map
+    end         8 bytes each, little endian: length of the map, numbers of these marks; 4 bytes: ``MAGIC``
 
-No length of preamble and body is in it, so that the end stays the same when they grow. Streams with the magic
-``ks1`` have no marks, and at their end, instead of two lengths, the offset of the map.
+The length of preamble and body is not in it, so that the end stays the same when they grow. In the map,
+segments come first: they name the same few dtypes, by numbers that would grow with the pieces. Streams with
+the magic ``ks1`` have no marks, pieces come first in their map, and they end with its offset and the magic.
 
 It knows nothing of what the pickles hold.
 """
@@ -19,14 +20,15 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keepstate.codecs._original import MARK_BYTES, encode_marks
+from keepstate.codecs._original import MARK_BYTES, encode_marks, open_original
+from keepstate.codecs._sink import Sink
 from keepstate.errors import IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAGIC = b"ks2\n"
-_END = struct.Struct("<QQ4s")
+_END = struct.Struct("<QQQ4s")
 _OLD_MAGIC = b"ks1\n"
 _OLD_END = struct.Struct("<Q4s")
 
@@ -77,25 +79,39 @@ class Layout:
 
     pickles: memoryview
     """Preamble and body, without what was left out."""
-    memory_map: memoryview
     marks: memoryview
+    """Of these."""
+    memory_map: memoryview
+    map_marks: memoryview
+    is_old: bool
+    """Whether it is a stream of before."""
 
 
 def end_of(memory: MemoryMap, *, marks: Sequence[int]) -> bytes:
-    """Return what follows preamble and body."""
-    plain = (
-        memory.buffers,
-        [(piece.nbytes, piece.source) for piece in memory.pieces],
-        [
-            (
-                s.runs,
-                None if s.whole is None else (s.whole.dtype, s.whole.shape, s.whole.order, s.whole.writable),
-            )
-            for s in memory.segments
-        ],
+    """Return what follows preamble and body.
+
+    Args:
+        memory: Where the memory of arrays is.
+        marks: What the sink has left out so far.
+    """
+    sink = Sink(None)
+    pickle.Pickler(sink, 5).dump(
+        (
+            memory.buffers,
+            [
+                (
+                    s.runs,
+                    None
+                    if s.whole is None
+                    else (s.whole.dtype, s.whole.shape, s.whole.order, s.whole.writable),
+                )
+                for s in memory.segments
+            ],
+            [(piece.nbytes, piece.source) for piece in memory.pieces],
+        )
     )
-    memory_map = pickle.dumps(plain, 5)
-    return memory_map + encode_marks(marks) + _END.pack(len(memory_map), len(marks), MAGIC)
+    end = _END.pack(sink.nbytes, len(marks), len(sink.marks), MAGIC)
+    return sink.finish(encode_marks([*marks, *sink.marks]) + end)
 
 
 def layout_of(stream: bytes) -> Layout:
@@ -107,23 +123,33 @@ def layout_of(stream: bytes) -> Layout:
     view = memoryview(stream)
     if stream.endswith(MAGIC) and len(stream) >= _END.size:
         end = len(stream) - _END.size
-        map_bytes, count, _ = _END.unpack_from(stream, end)
-        marks_at = end - count * MARK_BYTES
+        map_bytes, count, map_count, _ = _END.unpack_from(stream, end)
+        map_marks_at = end - map_count * MARK_BYTES
+        marks_at = map_marks_at - count * MARK_BYTES
         map_at = marks_at - map_bytes
         if map_at >= 0:
-            return Layout(view[:map_at], view[map_at:marks_at], view[marks_at:end])
+            return Layout(
+                pickles=view[:map_at],
+                marks=view[marks_at:map_marks_at],
+                memory_map=view[map_at:marks_at],
+                map_marks=view[map_marks_at:end],
+                is_old=False,
+            )
     elif stream.endswith(_OLD_MAGIC) and len(stream) >= _OLD_END.size:
         end = len(stream) - _OLD_END.size
         map_at, _ = _OLD_END.unpack_from(stream, end)
         if map_at <= end:
-            return Layout(view[:map_at], view[map_at:end], view[:0])
+            none = view[:0]
+            return Layout(view[:map_at], none, view[map_at:end], none, is_old=True)
     raise IntegrityError("a stream does not end as a stream of this format does")
 
 
-def map_of(plain: object) -> MemoryMap:
-    """Rebuild the map from the plain tuples that :func:`end_of` wrote."""
-    fields: Any = plain
-    buffers, pieces, segments = fields
+def map_of(layout: Layout) -> MemoryMap:
+    """Read the map of a stream."""
+    file = open_original(layout.memory_map, layout.map_marks)
+    fields: Any = pickle.load(file)
+    buffers, *lists = fields
+    pieces, segments = lists if layout.is_old else reversed(lists)
     return MemoryMap(
         buffers,
         tuple(Piece(nbytes, source) for nbytes, source in pieces),

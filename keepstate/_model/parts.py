@@ -23,6 +23,8 @@ class Part:
     """Bytes per element, for compression that shuffles by it; 1 where unknown."""
     writable: bool
     """Whether the restored memory must accept writes."""
+    row_bytes: int = 0
+    """How far apart the rows of the array are that it shows, or the columns of a frame; 0 where unknown."""
 
 
 @dataclass(frozen=True, slots=True)

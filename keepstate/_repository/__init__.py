@@ -12,6 +12,7 @@ from keepstate._repository.fingerprint import (
     fingerprint,
     fingerprint_pieces,
     fingerprint_stream,
+    piece_ends,
 )
 from keepstate._repository.floor import Room
 from keepstate._repository.history import newest_first
@@ -47,4 +48,5 @@ __all__ = [
     "kept_with_reasons",
     "load_compression",
     "newest_first",
+    "piece_ends",
 ]

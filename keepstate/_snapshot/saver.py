@@ -198,10 +198,10 @@ class Save:
     def _find_changes(
         self, groups: tuple[EncodedGroup, ...], tools: Tools
     ) -> dict[tuple[int, int], list[Piece]]:
-        memories = [part.memory for group in groups for part in group.parts]
+        every = [part for group in groups for part in group.parts]
         if tools.claim is not None:
-            tools.claim(memories)
-        self._unwritten.ask(memories)
+            tools.claim([part.memory for part in every])
+        self._unwritten.ask(every)
         # The largest parts first: their pages are given back first, and the user's writes to them are the
         # dearest while they are shared.
         order = sorted(
@@ -218,10 +218,12 @@ class Save:
 
     def _look_at(self, part: Part, tools: Tools) -> list[Piece]:
         memory = tools.substitute(part.memory)
-        given = self._unwritten.fingerprints(part.memory) if memory is part.memory else ()
+        given = self._unwritten.fingerprints(part) if memory is part.memory else ()
         pieces = []
         behind = reached = 0  # in between nothing will be read again
-        for piece in fingerprint_pieces(memory, seed=self._seed, known=self._known, given=given):
+        for piece in fingerprint_pieces(
+            memory, row_bytes=part.row_bytes, seed=self._seed, known=self._known, given=given
+        ):
             if tools.release is not None and (piece.memory is not None or reached - behind >= RELEASE_BYTES):
                 tools.release(memory[behind:reached])
                 behind = reached
@@ -233,7 +235,7 @@ class Save:
             pieces.append(piece)
         if tools.release is not None:
             tools.release(memory[behind:reached])
-        self._unwritten.note(part.memory, pieces)
+        self._unwritten.note(part, pieces)
         return pieces
 
     def write(self, tools: Tools) -> bytes:

@@ -33,11 +33,12 @@ from keepstate._capture import (
     unit_bytes,
     written_by_others,
 )
-from keepstate._repository import CHUNK_BYTES, FINGERPRINT_BYTES, fingerprint
+from keepstate._repository import FINGERPRINT_BYTES, fingerprint, piece_ends
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from keepstate._model.parts import Part
     from keepstate._repository import Piece
 
 LEAST_BYTES = 8 << 20
@@ -54,8 +55,8 @@ MOST_UNITS = 512
 PROOF = 32
 """One of so many known pieces is hashed all the same, to prove that what is known is true."""
 
-Place = tuple[int, int]
-"""Address and length."""
+Place = tuple[int, int, int]
+"""Address, length, and how far apart its rows are: this says where the pieces of a part end."""
 Numbers = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -64,6 +65,7 @@ class Buffer(msgspec.Struct, frozen=True, array_like=True):
 
     start: int
     length: int
+    row_bytes: int
     fingerprints: bytes
     """Of the last picture."""
     calm: bytes
@@ -72,6 +74,11 @@ class Buffer(msgspec.Struct, frozen=True, array_like=True):
     """How many must do so before it is protected."""
     sure: bytes
     """1: the fingerprint is of what was there when the kernel was asked."""
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return self.start, self.length, self.row_bytes
 
 
 class Knowledge(msgspec.Struct, frozen=True):
@@ -118,7 +125,7 @@ class Unwritten:
         self._trusted = written_by_others(self._pages.process) is None
         self._unit = unit_bytes()
         self._lost = self._protected = frozenset(self._known.protected)
-        self._before = {(buffer.start, buffer.length): buffer for buffer in self._known.buffers}
+        self._before = {buffer.place: buffer for buffer in self._known.buffers}
         if self._trusted and self._protected:
             with suppress(OSError):  # it has no memory for it, perhaps; then everything is hashed
                 self._own = DirtyPages.open()
@@ -128,48 +135,49 @@ class Unwritten:
                     self._own.watch(start, end)
                     self._own.protect(start, end)
 
-    def ask(self, memories: Collection[memoryview]) -> None:
+    def ask(self, parts: Collection[Part]) -> None:
         """Ask which units were not written to, and prove some of what follows from that.
 
         Args:
-            memories: Those of all parts; nothing is encoded after this.
+            parts: All of them; nothing is encoded after this.
         """
-        self._large = self._large or any(memory.nbytes >= LEAST_BYTES for memory in memories)
+        self._large = self._large or any(map(_is_large, parts))
         if self._pages is None or self._own is None:
             return
         inherited = self._own.unwritten(self._ranges(self._protected))
         self._unwritten = self._units_in(self._pages.unwritten(inherited))
-        if not all(self._offer(memory) for memory in memories if memory.nbytes >= LEAST_BYTES):
+        if not all(map(self._offer, filter(_is_large, parts))):
             self._offered, self._unwritten, self._refuted = {}, frozenset(), True
         self._lost = self._protected - self._unwritten
 
-    def _offer(self, memory: memoryview) -> bool:
-        """Note what is known of *memory*; return whether what was proved of it is true."""
-        place = _place(memory)
+    def _offer(self, part: Part) -> bool:
+        """Note what is known of *part*; return whether what was proved of it is true."""
+        place = _place(part)
         buffer = self._before.get(place)
         if buffer is None:
             return True
         holds = np.frombuffer(buffer.sure, bool) & self._pieces(place, self._unwritten)
         offered: list[bytes | None] = [None] * len(holds)
+        begins, ends = _bounds(place)
         turn = os.urandom(1)[0] % PROOF
         for index in np.flatnonzero(holds).tolist():
             known = buffer.fingerprints[index * FINGERPRINT_BYTES : (index + 1) * FINGERPRINT_BYTES]
-            piece = memory[index * CHUNK_BYTES : (index + 1) * CHUNK_BYTES]
+            piece = part.memory[begins[index] : ends[index]]
             if index % PROOF == turn and fingerprint(piece, seed=self._seed) != known:
                 return False
             offered[index] = known
         self._offered[place] = offered
         return True
 
-    def fingerprints(self, memory: memoryview) -> Sequence[bytes | None]:
-        """Give those of the pieces of *memory* that are known; ``None``, or none at all, for the others."""
-        return self._offered.get(_place(memory), ()) if self._offered else ()
+    def fingerprints(self, part: Part) -> Sequence[bytes | None]:
+        """Give those of the pieces of *part* that are known; ``None``, or none at all, for the others."""
+        return self._offered.get(_place(part), ()) if self._offered else ()
 
-    def note(self, memory: memoryview, pieces: Sequence[Piece]) -> None:
-        """Remember for the next picture what *memory* was found to hold."""
-        if self._pages is None or not self._begun or memory.nbytes < LEAST_BYTES:
+    def note(self, part: Part, pieces: Sequence[Piece]) -> None:
+        """Remember for the next picture what *part* was found to hold."""
+        if self._pages is None or not self._begun or not _is_large(part):
             return
-        place = _place(memory)
+        place = _place(part)
         found = b"".join(piece.fingerprint for piece in pieces)
         before = self._before.get(place)
         if before is None:
@@ -208,8 +216,9 @@ class Unwritten:
         for buffer in self._after:
             patient = _numbers(buffer.calm) >= _numbers(buffer.patience)
             units = np.arange(-(-buffer.start // self._unit), (buffer.start + buffer.length) // self._unit)
-            first = (units * self._unit - buffer.start) // CHUNK_BYTES
-            last = ((units + 1) * self._unit - 1 - buffer.start) // CHUNK_BYTES
+            _, ends = _bounds(buffer.place)
+            first = np.searchsorted(ends, units * self._unit - buffer.start, side="right")
+            last = np.searchsorted(ends, (units + 1) * self._unit - 1 - buffer.start, side="right")
             there.update(units.tolist())
             calm.update(units[_count(patient, first, last) == last - first + 1].tolist())
         return there, calm
@@ -261,19 +270,30 @@ class Unwritten:
 
     def _pieces(self, place: Place, units: frozenset[int], *, every: bool = True) -> Numbers:
         """Say of each piece whether *units* hold all of it; or, unless *every*, some of it."""
-        start, length = place
-        begins = np.arange(start, start + length, CHUNK_BYTES)
+        start = place[0]
+        begins, ends = _bounds(place)
         base = start // self._unit
-        first = begins // self._unit - base
-        last = (np.minimum(begins + CHUNK_BYTES, start + length) - 1) // self._unit - base
+        first = (start + begins) // self._unit - base
+        last = (start + ends - 1) // self._unit - base
         held = np.fromiter((unit in units for unit in range(base, base + int(last[-1]) + 1)), bool)
         count = _count(held, first, last)
         return count == last - first + 1 if every else count > 0
 
 
-def _place(memory: memoryview) -> Place:
-    start, end = range_of(memory)
-    return start, end - start
+def _is_large(part: Part) -> bool:
+    return part.memory.nbytes >= LEAST_BYTES
+
+
+def _place(part: Part) -> Place:
+    start, end = range_of(part.memory)
+    return start, end - start, part.row_bytes
+
+
+def _bounds(place: Place) -> tuple[Numbers, Numbers]:
+    """Give where the pieces begin and end, counted from the beginning of the part."""
+    _, length, row_bytes = place
+    ends = np.array(piece_ends(length, row_bytes=row_bytes))
+    return np.append(0, ends[:-1]), ends
 
 
 def _count(flags: Numbers, first: Numbers, last: Numbers) -> Numbers:

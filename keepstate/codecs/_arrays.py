@@ -81,6 +81,18 @@ def extent(values: Array) -> tuple[int, int]:
     return low, high + values.dtype.itemsize
 
 
+def row_bytes_of(values: Array) -> int:
+    """Return how far the rows are apart: what lies in one may move as a whole, as columns of frames do.
+
+    >>> row_bytes_of(np.zeros((3, 100))), row_bytes_of(np.zeros((1, 100))), row_bytes_of(np.zeros((100, 3)).T)
+    (800, 8, 24)
+    """
+    return max(
+        (abs(stride) for length, stride in zip(values.shape, values.strides, strict=True) if length > 1),
+        default=0,
+    )
+
+
 def root_of(values: Array) -> Array:
     """Follow views down to the last array of the chain: it owns the memory, or shows that of an exporter."""
     while True:
@@ -111,6 +123,7 @@ class _Root:
     owner: object
     runs: list[tuple[int, int]] = field(default_factory=list)
     itemsize: int = 1
+    row_bytes: int = 0
     alignment: int = 1
     writable: bool = False
     whole: Array | None = None
@@ -183,6 +196,7 @@ class Memory:
         if not root.runs:
             root.itemsize = max(1, values.dtype.itemsize)
         root.runs.append((low, high))
+        root.row_bytes = max(root.row_bytes, row_bytes_of(values))
         root.alignment = max(root.alignment, values.dtype.alignment)
         root.writable = root.writable or bool(values.flags.writeable)
         self._kept.append(values)
@@ -206,7 +220,7 @@ class Memory:
                 pieces.append(Piece(memory.nbytes, bytes(memory)))
             else:
                 pieces.append(Piece(memory.nbytes, len(parts)))
-                parts.append(Part(memory, run.itemsize, run.writable))
+                parts.append(Part(memory, run.itemsize, run.writable, run.row_bytes))
         segments = tuple(layout.segment(root) for root in self._roots)
         return MemoryMap(len(buffers), tuple(pieces), segments), tuple(parts)
 
@@ -231,6 +245,7 @@ class _Run:
     low: int
     high: int
     itemsize: int
+    row_bytes: int
     writable: bool
     owners: list[object]
     number: int = -1
@@ -267,10 +282,11 @@ class _Layout:
         for low, high, root in sorted(spans, key=lambda span: span[:2]):
             if last is not None and low < last.high:
                 last.high = max(last.high, high)
+                last.row_bytes = max(last.row_bytes, root.row_bytes)
                 last.writable = last.writable or root.writable
                 last.owners.append(root.owner)
             else:
-                last = _Run(low, high, root.itemsize, root.writable, [root.owner])
+                last = _Run(low, high, root.itemsize, root.row_bytes, root.writable, [root.owner])
             mine = runs.setdefault(id(root), [])
             if not mine or mine[-1] is not last:
                 mine.append(last)

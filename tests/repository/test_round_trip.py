@@ -2,6 +2,7 @@
 
 import os
 import random
+from itertools import accumulate
 
 import msgspec
 import pytest
@@ -88,6 +89,19 @@ def test_memory_is_released_once_it_is_not_read_again(repository):
             entry = Entry(writer.put_record(record), "bytes", 1)
             own = os.urandom(10).hex()
             writer.commit(lambda n: manifest({"a": entry}, sequence=1, own_id=own))  # noqa: B023
+
+
+@pytest.mark.parametrize("row_bytes", [0, 1000, 128 << 10, 200_000, MIB, MIB + 8, 5 * MIB])
+def test_long_rows_begin_with_a_piece(row_bytes):
+    """A row that is elsewhere in another array has the same pieces; short rows count for none."""
+    value = random.Random(3).randbytes(4 * MIB + 12_345)
+    pieces = list(fingerprint_pieces(memoryview(value), row_bytes=row_bytes, seed=SEED, known={}))
+    assert b"".join(piece.memory for piece in pieces) == value
+    ends = set(accumulate(piece.length for piece in pieces))
+    row = row_bytes if 128 << 10 <= row_bytes < len(value) else len(value)
+    assert all(piece.length <= MIB for piece in pieces)
+    assert ends >= set(range(row, len(value), row))
+    assert len(ends) <= -(-len(value) // row) * -(-row // MIB)
 
 
 def test_lists_of_lists_come_back(repository):

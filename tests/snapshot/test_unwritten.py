@@ -76,6 +76,18 @@ def test_what_stays_as_it_is_is_hashed_no_more():
     assert last[1] == 0
 
 
+def test_memory_that_is_cut_in_another_way_is_hashed():
+    """An array that gets another shape has its pieces elsewhere: what is known of others says nothing."""
+    assert run(
+        script="""
+        values = numpy_array(32 * MiB)
+        told = calm([memoryview(values)], row_bytes=3 * MiB - 8)
+        other = pictures.take([memoryview(values)], row_bytes=5 * MiB)
+        show([told.reused > 20, told.wrong, other.reused, other.wrong])
+        """
+    ) == [True, 0, 0, 0]
+
+
 def test_what_changes_is_not_protected():
     """Whoever writes to a buffer between any two pictures never pays for it."""
     assert (

@@ -5,6 +5,7 @@ it hashes as well, and compares.
 """
 
 import ctypes
+import functools
 import json
 import mmap
 import os
@@ -18,6 +19,7 @@ import msgspec
 import numpy as np
 
 from keepstate._capture import DirtyPages, fork, private_mappings, unit_bytes  # noqa: F401 - for scripts
+from keepstate._model.parts import Part
 from keepstate._repository import fingerprint_pieces
 from keepstate._snapshot import unwritten
 from keepstate._snapshot.unwritten import Knowledge, Unwritten
@@ -39,23 +41,24 @@ class Told(msgspec.Struct):
 class Look:
     """What a save does with memory, and the truth beside it."""
 
-    def __init__(self, pages, knowledge, memories, make=list):
+    def __init__(self, pages, knowledge, memories, make=list, row_bytes=0):
         self.unwritten = Unwritten(pages, knowledge, seed=SEED)
-        self.memories, self.make = memories, make
+        self.memories, self.make, self.row_bytes = memories, make, row_bytes
 
     def prepare(self, tools):
         self.unwritten.begin()
-        memories = [*self.memories, *self.make()]
-        self.unwritten.ask(memories)
+        parts = [Part(memory, 1, True, self.row_bytes) for memory in (*self.memories, *self.make())]
+        self.unwritten.ask(parts)
         self.wrong = self.reused = self.pieces = 0
-        for memory in memories:
-            given = self.unwritten.fingerprints(memory)
-            truth = list(fingerprint_pieces(memory, seed=SEED, known={}))
-            found = list(fingerprint_pieces(memory, seed=SEED, known={}, given=given))
+        look = functools.partial(fingerprint_pieces, row_bytes=self.row_bytes, seed=SEED, known={})
+        for part in parts:
+            given = self.unwritten.fingerprints(part)
+            truth = list(look(part.memory))
+            found = list(look(part.memory, given=given))
             self.wrong += sum(a.fingerprint != b.fingerprint for a, b in zip(truth, found, strict=True))
             self.reused += sum(each is not None for each in given)
             self.pieces += len(truth)
-            self.unwritten.note(memory, truth)
+            self.unwritten.note(part, truth)
 
     def write(self, tools):
         told = Told(self.unwritten.finish(), self.wrong, self.reused, self.pieces)
@@ -70,8 +73,8 @@ class Pictures:
         self.knowledge = Knowledge()
         self.reused = self.wrong = self.lost = 0
 
-    def take(self, memories, make=list, meanwhile=None, lose=False):
-        taken = fork.take(Look(self.pages, self.knowledge, memories, make), reason="")
+    def take(self, memories, make=list, meanwhile=None, lose=False, row_bytes=0):
+        taken = fork.take(Look(self.pages, self.knowledge, memories, make, row_bytes), reason="")
         self.knowledge = Knowledge()
         if meanwhile is not None:
             meanwhile()
@@ -373,6 +376,7 @@ def main(seed, rounds):
     chance = world.chance
     pictures = Pictures()
     done = {}
+    row_bytes = 0
     for number in range(rounds):
         ways = chance.choices(WAYS, k=chance.choice((0, 0, 1, 1, 2)))
         for way in ways:
@@ -380,7 +384,9 @@ def main(seed, rounds):
             done[way] = done.get(way, 0) + 1
         meanwhile = getattr(world, chance.choice(WAYS)) if chance.random() < 0.2 else None
         lose = chance.random() < 0.05
-        told = pictures.take(world.memories(), meanwhile=meanwhile, lose=lose)
+        if chance.random() < 0.1:  # the same memory, seen as an array of another shape
+            row_bytes = chance.choice((0, 300_001, 2 * MiB + 8))
+        told = pictures.take(world.memories(), meanwhile=meanwhile, lose=lose, row_bytes=row_bytes)
         if told is not None and (told.wrong or told.knowledge.refuted):
             return [number, ways, told.wrong, told.knowledge.refuted]
     return {"reused": pictures.reused, "done": done}

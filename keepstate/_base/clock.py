@@ -60,6 +60,11 @@ class Clock(Protocol):
         ...
 
 
+def processor_seconds() -> float:
+    """Seconds for which the calling thread has computed; waiting for a processor does not count."""
+    return time.thread_time()
+
+
 class SystemClock:
     """The clocks of this machine."""
 

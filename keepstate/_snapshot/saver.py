@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keepstate import codecs
-from keepstate._base.clock import SYSTEM_CLOCK, Clock
+from keepstate._base.clock import SYSTEM_CLOCK, Clock, processor_seconds
 from keepstate._base.table import size
 from keepstate._capture import Worth  # noqa: TC001 - msgspec resolves annotations at run time
 from keepstate._model.manifest import (
@@ -158,7 +158,8 @@ class Save:
         if tools.copy is None:  # a copy of the user's process, in which nothing changes
             self._unwritten.begin()
         imprints = Standing(self._imprints, self._bindings, tools, known=self._known, seed=self._seed)
-        times = _Times(self._clock)
+        began = self._clock.monotonic()
+        times = _Times()
 
         def on_name(name: str) -> None:
             times.begin(name)
@@ -172,6 +173,7 @@ class Save:
             imprints=imprints.found,
             on_name=on_name,
         )
+        encode_seconds = self._clock.monotonic() - began
         seconds = times.end()
         groups, too_large = _that_can_be_frozen(encoding.groups, tools, none=self._leave_unfrozen)
         pieces = self._find_changes(groups, tools)
@@ -190,7 +192,7 @@ class Save:
         self._prepared = _Prepared(
             groups=prepared,
             skipped={**encoding.skipped, **too_large},
-            encode_seconds=sum(seconds.values()) + imprints.saved_seconds,
+            encode_seconds=encode_seconds + imprints.saved_seconds,
             logical_bytes=sum(group.logical_bytes for group in prepared),
             imprints=imprints.worth,
         )
@@ -364,15 +366,14 @@ class Save:
 
 
 class _Times:
-    """How long each name took to encode."""
+    """How much processor time each name took."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
-        self._name, self._since = "", clock.monotonic()
+        self._name, self._since = "", processor_seconds()
 
     def begin(self, name: str) -> None:
-        now = self._clock.monotonic()
+        now = processor_seconds()
         self._seconds[self._name] = self._seconds.get(self._name, 0.0) + now - self._since
         self._name, self._since = name, now
 

@@ -35,6 +35,7 @@ class Standing:
         known: Mapping[bytes, bytes],
         seed: int,
     ) -> None:
+        self._stood = frozenset[tuple[str, ...]]() if imprints is None else imprints.whole
         looked_at = [] if imprints is None else imprints.look(bindings, tools, seed=seed)
         self._known = known
         self.found: list[Imprint] = [
@@ -63,7 +64,7 @@ class Standing:
         Args:
             group: As the codecs gave it.
             stream: Its pieces.
-            seconds: How long it took, if it was encoded.
+            seconds: Of processor time, if it was encoded.
         """
         names = _names(group)
         imprint = self._by_names.get(names)
@@ -72,8 +73,9 @@ class Standing:
             self.worth.append(imprint.worth)
             return
         plain = not group.parts and all(member.role == "variable" for member in group.members)
-        same = all(piece.memory is None for piece in stream)
-        if not (plain and same) or seconds < SLOW_SECONDS:
+        # What stood until now will stand again; what has not yet must have come out the same once.
+        steady = names in self._stood or all(piece.memory is None for piece in stream)
+        if not (plain and steady) or seconds < SLOW_SECONDS:
             return
         if imprint is None:
             self.worth.append(Worth(list(names), seconds))

@@ -98,3 +98,15 @@ def test_the_time_that_was_saved_counts(repository):
     saver, state = Forking(repository), {"a": [str(i) for i in range(20_000)]}
     seconds = [saver.save(state).encode_seconds for _ in range(4)]
     assert seconds[3] > seconds[2] / 2
+
+
+def test_what_stood_gets_an_imprint_again_at_once(repository):
+    """After one change it is encoded with two pictures, not with three."""
+    saver, state = Forking(repository), {"a": [str(i) for i in range(2000)]}
+    have = []
+    for number in range(10):
+        if number == 5:
+            state["a"][7] = "other"
+        saver.save(state)
+        have.append("a" in saver.have)
+    assert have == [False, False, True, True, True, False, True, True, True, True]

@@ -29,6 +29,7 @@ class Worth(msgspec.Struct, frozen=True, array_like=True):
 
     names: list[str]
     encode_seconds: float
+    """Of processor time."""
     used_bytes: int = 0
     """Of its imprint, if it has one."""
 
@@ -58,6 +59,11 @@ class Imprints:
         """Use none for the rest of the session: a child has died over them."""
         self._stopped = True
         self._regions = {}
+
+    @property
+    def whole(self) -> frozenset[tuple[str, ...]]:
+        """Names of the groups that have an imprint."""
+        return frozenset(names for names, region in self._regions.items() if region.is_whole)
 
     def look(self, bindings: Mapping[str, object], tools: Tools, *, seed: int) -> list[Imprint]:
         """Find, in a child, groups whose memory is what it was, and look at those that may get an imprint.

@@ -78,6 +78,11 @@ class Region:
         """Forget the imprint."""
         self._memory[:8] = bytes(8)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is an imprint."""
+        return self._memory[:8] != bytes(8)
+
     def head(self) -> Head | None:
         """Read the head; ``None``: there is no imprint."""
         length = int.from_bytes(self._memory[:8], "little")

@@ -45,6 +45,10 @@ def made(kind, **attributes):
 def write(thing, behind, value):
     """Write a byte into an object, so far before its end."""
     ctypes.c_uint8.from_address(id(thing) + thing.__sizeof__() - behind).value = value
+
+def size_of(thing):
+    """Show the word that says how long a text, bytes or a tuple are, or the sign of a number."""
+    return ctypes.c_ssize_t.from_address(id(thing) + 16)
 '''
 """What the tests make their graphs of."""
 

@@ -4,10 +4,12 @@ import copyreg
 import sys
 import weakref
 
+import numpy as np
 import pytest
 from imprinted import CLASSES, notebook
 
 from keepstate._capture import Tools, Worth
+from keepstate._capture.imprint.footprint import Footprint
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="imprints are made in forked children")
 
@@ -15,10 +17,16 @@ CHANGES = {
     "an item of a list": ("a = [1, [2, 3]]", "a[1][0] = 5"),
     "a number of the same size": ("a = {'k': 1000}", "a['k'] = 2000"),
     "a number at the same address": ("a = [float(7)]", "a[0] = None; a[0] = float(8)"),
+    "the sign of a number": (
+        "a = [int('5001')]",
+        "size = size_of(a[0]); size.value = -size.value if sys.version_info < (3, 12) else size.value ^ 2",
+    ),
     "a text at the same address": (
         "a = ['t' + str(1234)]",
-        "before = id(a[0]); a[0] = None; a[0] = 't' + str(5678)",
+        "a[0] = None; a[0] = 't' + str(5678)",
     ),
+    "the length of a text": ("a = ['ab%s' % chr(0)]", "size_of(a[0]).value -= 1"),
+    "the length of bytes": ("a = [b'ab%s' % bytes(1)]", "size_of(a[0]).value -= 1"),
     "a list at the same address": ("a = {'k': [5001]}", "a['k'] = None; a['k'] = [5002]"),
     "a number written to": (
         "a = [1.5 * len('ab')]",
@@ -39,10 +47,10 @@ ctypes.c_uint64.from_address(id(a[0]) + a[0].__sizeof__() - 8).value = id(keep[0
     "the order of a dictionary of numbers": ("a = {1: 1, 2: 2}", "a[1] = a.pop(1)"),
     "an equal key of another type": ("a = {1: 'x'}", "del a[1]; a[True] = 'x'"),
     "a key more": ("a = dict.fromkeys('abc')", "a['d'] = None"),
-    "a key less": ("a = dict.fromkeys('abc')", "del a['b']"),
+    "a key less": ("a = dict.fromkeys('abc')", "keep = a.pop('b')"),
     "the last key": ("a = dict.fromkeys('abc')", "a.popitem()"),
     "an item of a set": ("a = {1, 2, 3}", "a.add(4)"),
-    "an item less of a set": ("a = {1, 2, 3}", "a.pop()"),
+    "an item less of a set": ("a = {1, 2, 3}", "keep = a.pop()"),
     "the order of a set": (
         "a = set(); a.add(1); a.add(9)",
         "a.discard(1); a.add(17); a.add(1); a.discard(17)",
@@ -52,17 +60,20 @@ ctypes.c_uint64.from_address(id(a[0]) + a[0].__sizeof__() - 8).value = id(keep[0
     "a slice": ("a = list(range(300, 310))", "a[2:4] = [7, 8]"),
     "the order of a list": ("a = [300, 400, 500]", "a.reverse()"),
     "an item more": ("a = [300]", "a.append(301)"),
-    "an item less": ("a = [300, 301]", "a.pop()"),
+    "an item less": ("a = [300, 301]", "keep = a.pop()"),
     "a byte of an array": ("a = {'k': bytearray(100)}", "a['k'][50] = 1"),
     "the start of an array": ("a = bytearray(range(100))", "del a[:3]"),
     "a text that grows": ("a = ['x' * 20]", "t = a.pop(); t += 'y'; a.append(t); del t"),
     "a binding": ("a = [1]", "a = [1, 2]"),
-    "a complex number": ("a = [1 + 2j]", "a[0] = 1 + 3j"),
+    "a complex number": (
+        "a = [1j + len('a')]",
+        "ctypes.c_double.from_address(id(a[0]) + 24).value = 2.0",
+    ),
     "none": ("a = [None]", "a[0] = False"),
     "an attribute": ("a = made(Plain, x=1, y=2)", "a.x = 5"),
     "an attribute more": ("a = made(Plain, x=1)", "a.z = 5"),
     "the first attribute": ("a = Plain()", "a.z = 5"),
-    "an attribute less": ("a = made(Plain, x=1, y=2)", "del a.x"),
+    "an attribute less": ("a = made(Plain, x=1, y=2)", "keep = a.x; del a.x"),
     "the order of attributes": ("a = made(Plain, x=1, y=2)", "x = a.x; del a.x; a.x = x; del x"),
     "an attribute through its dictionary": ("a = made(Plain, x=1)", "vars(a)['x'] = 2"),
     "an attribute in a dictionary of its own": ("a = made(Plain, x=1); vars(a)", "a.x = 2"),
@@ -74,7 +85,7 @@ ctypes.c_uint64.from_address(id(a[0]) + a[0].__sizeof__() - 8).value = id(keep[0
     "a field": ("a = [Point(i, str(i)) for i in range(50)]", "a[20].y = 'no'"),
     "another class": ("a = [made(Plain, x=1)]", "a[0].__class__ = Other"),
     "a slot": ("a = made(Slotted, first=1, second=[2])", "a.first = 3"),
-    "a slot less": ("a = made(Slotted, first=1, second=[2])", "del a.first"),
+    "a slot less": ("a = made(Slotted, first=1, second=[2])", "keep = a.first; del a.first"),
     "what a slot holds": ("a = made(Slotted, first=1, second=[2])", "a.second.append(3)"),
     "a slot beside attributes": ("a = made(Mixed, first=1, x=1)", "a.first = 2"),
     "an attribute beside slots": ("a = made(Mixed, first=1, x=1)", "a.x = 2"),
@@ -281,6 +292,40 @@ def test_what_a_group_needs_is_stored_with_it():
 
 
 # --- what it rests on
+
+WORDS = {
+    "int('9' * 40)": {8, 16, 24, 32, 40},
+    "-float(7)": {8, 16},
+    "1j + len('ab')": {8, 16, 24},
+    "[300, 301]": {8, 16, 24},
+    "{300: 301}": {8, 16, 32, 40},
+    "{300}": {8, 24, 32, 40, *range(64, 192, 8)},
+    "bytearray(b'abc')": {8, 16, 40},
+    "bytes(range(12))": {8, 16, 32, 40},
+    "'a%s' % 'b'": {8, 16, 32, 48 if sys.version_info < (3, 12) else 40},
+    "tuple([300, 301])": {8, 16, *((24, 32) if sys.version_info < (3, 14) else (32, 40))},
+    "made(Slotted, first=300)": {8, 16, 24},
+    "Plain()": {
+        (3, 11): {-32, -24, 8},
+        (3, 12): {-24, 8},
+    }.get(sys.version_info[:2], {-24, 8, 16}),
+}
+"""Sample → offsets of the words of its head, its fields and what it holds in itself that pickle reads."""
+
+
+@pytest.mark.parametrize("sample", WORDS)
+def test_every_word_that_pickle_reads_counts_and_no_other(sample):
+    """Reference counts, hashes, versions, spare room and what the collector notes do not."""
+    watcher = notebook(CLASSES + f"a = {sample}")
+    assert watcher.settle("a") == {"a"}
+    region = watcher.imprints._regions["a",]
+    thing = watcher.namespace["a"]
+    pages, masks, _ = region.tables(region.head().pages)
+    held = Footprint(np.frombuffer(pages, np.uint64), np.frombuffer(masks, np.uint8).reshape(-1, 64)).holds
+    end = max(type(thing).__basicsize__ + 8, thing.__sizeof__())
+    offsets = list(range(-32, end, 8))
+    own = np.array([id(thing) + offset for offset in offsets], np.uint64)
+    assert {offset for offset, counts in zip(offsets, held(own), strict=True) if counts} == WORDS[sample]
 
 
 def test_a_layout_that_is_not_as_told_is_not_used(scenario):

@@ -6,8 +6,8 @@ further pieces are the same. Source: Muthitacharoen, LBFS (2001); the least leng
 
 The hash is made for numpy, which works on whole blocks: of all windows of 32 bytes at once, in numbers of 8
 bits, in five steps that each double the window. One window in 256 passes that, and is then hashed in full.
-Windows are long because streams repeat themselves: of 8 bytes, six in seven are the same in each entry of a
-large dict, and mark no place. About 1 GB/s on one core of BASELINES §1, where pickling makes 0.05 GB/s.
+Windows are long because streams repeat themselves: of 8 bytes, half are the same in each entry of a large
+dict, and mark no place; of 32, none are. 0.7 to 0.9 GB/s on a busy core, where pickling makes 0.05 GB/s.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ LONG_ROW_BYTES = 128 << 10
 
 STREAM_BYTES = 32 << 10
 """Shortest piece of a stream; the average is 64 KiB. Half of that makes pickles 3 % longer, compressed, and
-compression a third slower; twice that writes twice as much for a change, and saves 1 %."""
+compression a sixth slower; twice that writes twice as much for a change, and saves 1 %."""
 FAR_BYTES, FAR_STREAM_BYTES = 1 << 30, 128 << 10
 """Where in a stream its pieces become longer, and how long then: a list of pieces has room for 2**20."""
 

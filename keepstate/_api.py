@@ -54,8 +54,9 @@ def start(
         member: Whose state, second part; else the account that the host names, else ``me``.
         notebook: Whose state, third part; else what the host calls it, else ``notebook``.
         track: Names to guard, bound already or later, or objects that are; ``"all"`` for every variable.
-        restore: ``"auto"``, ``"eager"`` or ``"lazy"`` bring everything back before this returns (in this
-            version there is no difference); ``"off"`` brings nothing back.
+        restore: ``"eager"`` brings everything back before this returns. ``"lazy"`` has it come afterwards, in
+            a notebook: a cell that reaches a name waits for it, and so does the rest of this cell. ``"auto"``
+            is lazy in a notebook for 16 MiB or more, and else eager. ``"off"`` brings nothing back.
         interval: Seconds between two saves inside a long cell, 0.1 to 604800; more where saves are dear.
         limits: ``idle_seconds`` and ``lifetime_seconds`` of this machine, 1 or more, where you know them
             better than the host's profile; ``None``: there is no such limit.

@@ -12,12 +12,14 @@ import base64
 import json
 import struct
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keepstate._capture import import_hook
 from keepstate.errors import FormatError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
     State = dict[str, Any]
@@ -148,6 +150,25 @@ def put_back(data: bytes) -> list[str]:
             waiting.add(known[key].module)
     import_hook.after_import(waiting, _imported)
     return sorted(waiting)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Have the streams go on afterwards as if the body had drawn nothing, and nothing that it imported."""
+    before: dict[str, State] = dict(_pending)
+    for library in _LIBRARIES:
+        module = _loaded(library.module)
+        state = None if module is None else library.read(module)
+        if state is not None:
+            before[library.key] = state
+    try:
+        yield
+    finally:
+        for library in _LIBRARIES:
+            module = _loaded(library.module)
+            state = before.get(library.key)
+            if module is not None and state is not None and library.read(module) not in (None, state):
+                _put(library, state)
 
 
 def _imported(module: str) -> None:

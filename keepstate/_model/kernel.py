@@ -42,6 +42,15 @@ class Kernel(Protocol):
         """The cell that runs now; a script runs all the time."""
         ...
 
+    @property
+    def has_cells(self) -> bool:
+        """Whether it tells of each cell before it runs, and its loop turns between them."""
+        ...
+
+    def reaches(self) -> frozenset[str] | None:
+        """Give the names that the cell which runs now can reach; ``None``: all, or it is not known."""
+        ...
+
     def when_idle(self, callback: Callable[[], None]) -> bool:
         """Have *callback* run on the main thread once no cell runs; ``False`` if there is no such moment."""
         ...

@@ -110,7 +110,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Key of a group that only holds definitions → id of its record."""
     skipped: dict[str, str] = {}
     pending: dict[str, str] = {}
-    """Names carried by reference that could not be brought back → why."""
+    """Names carried by reference that had not been brought back → why."""
     tracked: list[str] = []
     """Names under guard, kept or not."""
     track_all: bool = False

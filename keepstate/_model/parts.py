@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Role = Literal["variable", "definition"]
 
@@ -95,6 +95,10 @@ class PartReader(Protocol):
         """Fill *memory* (``nbytes`` long, format ``B``); raises IntegrityError on damage."""
         ...
 
+    def steps(self, memory: memoryview) -> Iterator[Callable[[], None]]:
+        """Give what fills *memory*, in calls that any threads may make, in any order."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class StoredGroup:
@@ -102,7 +106,7 @@ class StoredGroup:
 
     key: str
     members: tuple[Member, ...]
-    stream: bytes
+    stream: bytes | bytearray
     parts: Sequence[PartReader]
     resolve: Callable[[str], object]
     """Gives the object of a needed definition by its name within the snapshot; may decode other groups."""

@@ -78,9 +78,16 @@ class RestoreReport:
     """Sentences that the user should read, e.g. that a newer but weaker snapshot exists."""
     cells: tuple[str, ...] = field(default=(), repr=False)
     """First lines of the cells that had run when the picture was taken."""
+    coming: tuple[str, ...] = ()
+    """Names that come in the background; a cell that uses one of them waits for it."""
+    coming_bytes: int = 0
+    """What they take."""
 
     def _rows(self) -> list[list[str]]:
         rows = [[name, "restored", ""] for name in self.restored]
+        rows += [
+            [name, "coming", "in the background; a cell that uses it waits for it"] for name in self.coming
+        ]
         rows += [[name, "left alone", "the notebook has it already"] for name in self.kept_live]
         rows += [[name, "not restored", why] for name, why in self.failed.items()]
         return rows
@@ -92,9 +99,10 @@ class RestoreReport:
         place = "between cells"
         if taken.consistency != "cell":
             place = "in the middle of a cell" if taken.where is None else _place(taken.where)
+        coming = f"{len(self.coming)} coming ({table.size(self.coming_bytes)}), " if self.coming else ""
         return (
             f"keepstate: snapshot {taken.id[:10]} of {taken.created_at:%Y-%m-%d %H:%M:%S} UTC "
-            f"({taken.consistency}: {place}), {len(self.restored)} restored, "
+            f"({taken.consistency}: {place}), {len(self.restored)} restored, {coming}"
             f"{len(self.failed)} not, in {table.duration(self.seconds)}"
         )
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from keepstate._capture import interrupts
 from keepstate._model.kernel import Cell
+from keepstate._notebook.reaching import names_reached
 from keepstate._notebook.reading import names_read
+from keepstate._notebook.refusing import Refusal, interruptible, refuse_cell
 from keepstate._session.script import Threads
 
 if TYPE_CHECKING:
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 class Listener(Protocol):
     """What is told of cells: the session."""
 
-    def before_cell(self, reads: Callable[[], frozenset[str] | None]) -> None:
-        """A cell is about to run."""
+    def before_cell(
+        self, reads: Callable[[], frozenset[str] | None], reaches: Callable[[], frozenset[str] | None]
+    ) -> None:
+        """A cell is about to run that names so much, and can reach so much more."""
         ...
 
     def after_cell(self, cell: Cell, missing: str | None) -> None:
@@ -51,6 +55,7 @@ class IPythonKernel:
         self._shell = shell
         self._listener: Listener | None = None
         self._progress: Any = None
+        self._refusal: Refusal | None = None
         self._threads = Threads()
         self._tasks_before = len(self._tasks())
         # One entry for each cell under way, by thread: with subshells, or a cell that runs another. No lock,
@@ -82,9 +87,23 @@ class IPythonKernel:
         """The outermost cell that runs."""
         return next((cell for _, cell in tuple(self._open)), None)
 
+    @property
+    def has_cells(self) -> bool:
+        """A terminal has no loop."""
+        return self._loop is not None
+
+    def reaches(self) -> frozenset[str] | None:
+        """All where it is no cell that runs, such as a start-up file."""
+        source = _source_of_cell()
+        return None if source is None else self._reaches(source)
+
+    @property
+    def _loop(self) -> Any | None:
+        return getattr(getattr(self._shell, "kernel", None), "io_loop", None)
+
     def when_idle(self, callback: Callable[[], None]) -> bool:
         """Queue *callback* on the kernel's loop, which turns between cells; a terminal has none."""
-        loop = getattr(getattr(self._shell, "kernel", None), "io_loop", None)
+        loop = self._loop
         if loop is None:
             return False
         loop.add_callback(callback)
@@ -124,7 +143,7 @@ class IPythonKernel:
     def attach(self, listener: Listener) -> None:
         """Tell *listener* of cells from now on; a cell that runs now has begun already."""
         self._listener = listener
-        if _in_cell():
+        if _source_of_cell() is not None:
             executing = getattr(self._shell, "execution_count", None)
             self._open.append((threading.get_ident(), Cell(executing, self._current_source())))
         self._shell.events.register("pre_run_cell", self._before)
@@ -148,12 +167,16 @@ class IPythonKernel:
             self._drop_stale()
             self._open.append((threading.get_ident(), cell))
             if self._listener is not None:
-                self._listener.before_cell(lambda: self._reads(source))
+                with interruptible():
+                    self._listener.before_cell(lambda: self._reads(source), lambda: self._reaches(source))
+        except KeyboardInterrupt:
+            self._refusal = refuse_cell(self._shell)
         except Exception as error:  # noqa: BLE001 - see the module's docstring
             self._trouble(error)
 
     def _after(self, result: Any = None) -> None:
         try:
+            self._take_back_refusal()
             with interrupts.deferred():
                 cell = self._close()
             if self._listener is not None and cell is not None:
@@ -177,26 +200,39 @@ class IPythonKernel:
         self._open.remove(innermost)
         return innermost[1]
 
+    def _take_back_refusal(self) -> None:
+        """Of a cell that did not come so far: its syntax was wrong."""
+        refusal, self._refusal = self._refusal, None
+        if refusal is not None:
+            refusal.withdraw()
+
     def _reads(self, source: str) -> frozenset[str] | None:
         try:
-            transformed = self._shell.transform_cell(source)
+            return names_read(self._shell.transform_cell(source), self.namespace)
         except SyntaxError:
             return None
-        return names_read(transformed, self.namespace)
+
+    def _reaches(self, source: str) -> frozenset[str] | None:
+        transform = self._shell.transform_cell
+        try:
+            return names_reached(transform(source), self.namespace, transform=transform)
+        except SyntaxError:
+            return None
 
     def _trouble(self, error: Exception) -> None:
         if self._listener is not None:
             self._listener.trouble(error)
 
 
-def _in_cell() -> bool:
-    """Whether a cell runs on this thread, whose end will be told; a start-up file or silent code is none."""
+def _source_of_cell() -> str | None:
+    """Give the cell that runs on this thread and whose end will be told: no start-up file, no silent code."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_code.co_name in _RUNS_CELL and frame.f_globals.get("__name__") == _SHELL_MODULE:
-            return not frame.f_locals.get("silent")
+            known = frame.f_locals
+            return None if known.get("silent") else str(known.get("raw_cell", ""))
         frame = frame.f_back
-    return False
+    return None
 
 
 _SHELL_MODULE = "IPython.core.interactiveshell"

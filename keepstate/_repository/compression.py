@@ -9,6 +9,7 @@ context of their own are used; the others take a lock that another thread may ho
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 from contextlib import contextmanager
@@ -119,12 +120,19 @@ def beside_other_threads() -> Iterator[None]:
 class _Beside:
     """How many threads are in such a block, and what was set before the first."""
 
-    guard = threading.Lock()
-    count = 0
-    before = False
+    def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        self.guard = threading.Lock()
+        self.count = 0
+        self.before = False
 
 
 _BESIDE = _Beside()
+if hasattr(os, "register_at_fork"):
+    # In a copy of this process nobody is in such a block, and nobody would give its lock back.
+    os.register_at_fork(after_in_child=_BESIDE.begin_anew)
 
 
 def _sample(plain: memoryview, itemsize: int) -> memoryview:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from keepstate._base.at_once import at_once
@@ -37,6 +38,8 @@ AT_ONCE_BYTES = 16 << 20
 """Parts below this are read by the thread that asks for them: threads take some milliseconds to start."""
 SPAN_CHUNKS = 8
 """Neighbours that one thread reads, 8 MiB of large arrays: mostly of one pack."""
+STEP_CHUNKS = 2
+"""Neighbours that are read in one step, 2 MiB of large arrays: others may wait for as long, milliseconds."""
 
 
 class OpenPacks:
@@ -296,6 +299,26 @@ class StoredPart:
         Raises:
             IntegrityError: The bytes are damaged; *memory* holds nothing of use then.
         """
+        self._reader.fill(self._leaves, self._checked(memory))
+
+    def steps(self, memory: memoryview) -> Iterator[Callable[[], None]]:
+        """Give what fills *memory* like :meth:`read_into`, in calls that any threads may make, in any order.
+
+        One that has failed may be made again.
+        """
+        memory = self._checked(memory)
+        at = 0
+        for first in range(0, len(self._leaves), STEP_CHUNKS):
+            leaves = self._leaves[first : first + STEP_CHUNKS]
+            length = sum(length for _, length in leaves)
+            yield partial(self._fill_beside_others, leaves, memory[at : at + length])
+            at += length
+
+    def _fill_beside_others(self, leaves: list[tuple[bytes, int]], memory: memoryview) -> None:
+        with compression.beside_other_threads():
+            self._reader.fill(leaves, memory)
+
+    def _checked(self, memory: memoryview) -> memoryview:
         if memory.readonly or memory.nbytes != self.nbytes:
             raise ValueError("the memory for a part must be writable and as long as the part")
-        self._reader.fill(self._leaves, memory.cast("B") if memory.format != "B" else memory)
+        return memory.cast("B") if memory.format != "B" else memory

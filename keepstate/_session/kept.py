@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport, Snapshot
 from keepstate._repository import newest_first
-from keepstate._session.recovery import explain, put_random_states_back
+from keepstate._session.decoding import put_random_states_back
+from keepstate._session.generations import explain
 from keepstate._snapshot import Loader, best_of, find, snapshot_of, version_remarks
 from keepstate.errors import IntegrityError, InvalidInputError, KeepstateError, NotFoundError
 
@@ -79,21 +80,20 @@ class Kept:
             meanwhile()
         self.repository.refresh()
 
-    def mend(self, manifest: Manifest) -> bool:
+    def mend(self, manifest: Manifest, *, silently: bool = False) -> bool:
         """Bring what is damaged or missing here of a snapshot, if the far store has it; say whether it did.
 
         It may still be damaged, if it is there as well.
         """
         if self.far is None or manifest.id not in {each.id for each in self.far.manifests()}:
             return False
-        self.kernel.say(
-            f"keepstate: snapshot {manifest.id[:10]} is damaged here: the store is asked for what it lacks"
-        )
+        say = _say_nothing if silently else self.kernel.say
+        say(f"keepstate: snapshot {manifest.id[:10]} is damaged here: the store is asked for what it lacks")
         try:
             with self.far.bringing(manifest, mend=True):
                 pass
         except KeepstateError as error:
-            self.kernel.say(f"keepstate: the store does not give it: {error}")
+            say(f"keepstate: the store does not give it: {error}")
             return False
         self.repository.refresh()
         return True
@@ -118,7 +118,7 @@ class Kept:
         namespace = self.kernel.namespace
         live = [name for name in wanted if name in namespace and not overwrite]
         fresh = [name for name in wanted if name not in live]
-        outcome = self.recovery.decoded(chosen, fresh, definitions=not names)
+        outcome = self.recovery.decoding.decoded(chosen, fresh, definitions=not names)
         namespace.update(outcome.restored)
         for name in outcome.restored:
             self.recovery.forget(name)
@@ -154,6 +154,7 @@ class Kept:
 
     def get(self, name: str, make: Callable[[], object], *, tracked: bool) -> object:
         """Return the live value of a *tracked* name, else the kept one, else make it."""
+        self.recovery.bring([name])
         namespace = self.kernel.namespace
         if name not in namespace or not tracked:
             namespace[name] = self._kept_or_made(name, make)
@@ -173,12 +174,16 @@ class Kept:
                     f"keepstate: {name!r} is made anew, because the kept one cannot be had: {error}"
                 )
                 return make()
-            outcome = self.recovery.decoded(chosen, [name], definitions=False)
+            outcome = self.recovery.decoding.decoded(chosen, [name], definitions=False)
             if name in outcome.restored:
                 return outcome.restored[name]
             why = explain(self.repository, newest, chosen, outcome)[name]
             self.kernel.say(f"keepstate: {name!r} is made anew, because the kept one cannot be used: {why}")
         return make()
+
+
+def _say_nothing(_text: str) -> None:
+    """Nobody is there to read it."""
 
 
 def _must_have(chosen: Manifest, names: Sequence[str]) -> None:

@@ -33,12 +33,14 @@ class Names:
         return tuple(sorted({*self.selection.names, *self.bound()}))
 
     def bound(self) -> tuple[str, ...]:
-        """Those that have a value now, and watched folders."""
+        """Those that have a value now or are still coming, and watched folders."""
+        coming = [name for name in self.recovery.coming_names() if name in self.selection.names]
         bound, _ = self.selection.bindings(self.kernel.namespace, self.kernel.hidden)
-        return (*bound, *self.folders.names)
+        return (*{**bound, **dict.fromkeys(coming)}, *self.folders.names)
 
     def track(self, things: Iterable[object], named: dict[str, object]) -> tuple[str, ...]:
         """Guard these from now on; see :func:`keepstate.track`."""
+        self.recovery.bring(named)
         namespace = self.kernel.namespace
         names: list[str] = []
         everything = False
@@ -86,7 +88,7 @@ class Names:
         for name in names:
             if name in self.folders.names:
                 self.folders.unwatch(name)
-            self.recovery.forget(name)
+            self.recovery.carry_no_more(name)
 
     def watch(
         self, path: str | os.PathLike[str], *, ignore: Iterable[str] = (), max_bytes: int | None = None

@@ -1,8 +1,8 @@
-"""What an earlier session left: bring it back at the start, and see that none of it is forgotten or buried.
+"""What an earlier session left: bring it back at the start or after it, and see that none of it is lost.
 
-A name that cannot come back today is carried by reference into later snapshots. One that waits for a library
-is bound before the first cell in which that library is there. One that a cell replaces before any cell has
-read it (a "Run all" that rebuilds the model) is told once.
+A name that is still coming, or that cannot come back today, is carried by reference into later snapshots. One
+that waits for a library is bound before the first cell in which that library is there. One that a cell
+replaces before any cell has read it (a "Run all" that rebuilds the model) is told once.
 """
 
 from __future__ import annotations
@@ -10,53 +10,62 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from keepstate._capture import random_states
+from keepstate._base.table import size
 from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport
+from keepstate._session.coming import Coming, wanted_bytes
+from keepstate._session.decoding import put_random_states_back, wanted_names
+from keepstate._session.generations import explain, not_kept
 from keepstate._snapshot import (
     Loader,
     Outcome,
     best_of,
     cell_titles,
-    older_generation,
     remarks_on,
     restore_names,
     snapshot_of,
     version_remarks,
 )
-from keepstate.errors import IntegrityError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from keepstate._base.clock import Clock
     from keepstate._model.manifest import Entry, Manifest
     from keepstate._repository import Repository
+    from keepstate._session.coming import Group
+    from keepstate._session.decoding import Decoding
     from keepstate._session.folders import Folders
 
 
-@dataclass(slots=True)
-class _Ahead:
-    """A snapshot that was decoded while it came."""
+WAIT_SAID_BYTES = 512 << 20
+"""What a cell waits for is shown from so many bytes on: half a second or more."""
+_NOT_YET = "it had not been brought back yet"
+_NEVER_BOUND = object()
+"""Stands for the value of a name that got another one while it was coming."""
 
-    manifest: Manifest
-    began: float
-    before: frozenset[str]
-    """Names that were bound then."""
-    outcome: Outcome | None = None
+
+class Carried(NamedTuple):
+    """What a snapshot takes over from the one that this session began with."""
+
+    entries: Mapping[str, Entry] = {}
+    """Names that are not here → where their value is kept."""
+    why: Mapping[str, str] = {}
+    """The same names → why they are not."""
+    definitions: Mapping[str, bytes] = {}
+    """Key of a group that only defines → id of its record."""
 
 
 @dataclass(slots=True)
 class Recovery:
     """The names of an earlier session, and how each of them stands now."""
 
-    repository: Repository
-    namespace: dict[str, object]
+    decoding: Decoding
     manifest: Manifest | None = None
     """The snapshot with which this session began."""
     failed: dict[str, str] = field(default_factory=dict)
@@ -65,90 +74,107 @@ class Recovery:
     """name → the library without which it cannot be decoded; these are in *failed* too."""
     unread: dict[str, object] = field(default_factory=dict)
     """name → the restored object, until a cell reads the name."""
-    mend: Callable[[Manifest], bool] = lambda _: False
-    """Brings what is damaged here from where it is whole; says whether it has tried."""
-    _ahead: _Ahead | None = None
+    coming: Coming | None = None
+    """What is brought after ``start()`` has returned, until all of it has come."""
+    _uncarried: set[str] = field(default_factory=set)
+    """Names that come although nobody tracks them any more."""
+    progress: Callable[[str | None], None] = lambda _text: None
+    """Shows what is waited for; ``None``: nothing any more."""
+    _report: RestoreReport | None = None
 
-    def carried(self) -> tuple[dict[str, Entry], dict[str, str]]:
-        """Names to carry into the next snapshot by reference, and why they are not here.
+    @property
+    def repository(self) -> Repository:
+        """Where everything is kept."""
+        return self.decoding.repository
 
+    @property
+    def namespace(self) -> dict[str, object]:
+        """The user's globals."""
+        return self.decoding.namespace
+
+    def carried(self) -> Carried:
+        """Say what to carry into the next snapshot by reference.
+
+        To be asked before the bound names are looked up: one that is bound in between is then in both.
         A name leaves for good when the user binds it, or no longer tracks it (:meth:`forget`).
         """
         if self.manifest is None:
-            return {}, {}
-        for name in [name for name in self.failed if name in self.namespace]:
+            return Carried()
+        coming = self.coming_names()  # before the failed ones, which it may join meanwhile
+        for name in [name for name in list(self.failed) if name in self.namespace]:
             self.forget(name)
+        why = {**dict.fromkeys(coming, _NOT_YET), **self.failed}
         entries = {
             name: _carried(self.manifest.names[name], self.manifest.id)
-            for name in self.failed
-            if name in self.manifest.names
+            for name in why
+            if name in self.manifest.names and name not in self._uncarried
         }
-        return entries, {name: self.failed[name] for name in entries}
+        # Whatever they use of the notebook is wanted with them.
+        definitions = self.manifest.definitions if entries else {}
+        return Carried(entries, {name: why[name] for name in entries}, definitions)
+
+    def coming_names(self) -> tuple[str, ...]:
+        """Names that are still coming."""
+        return () if self.coming is None else self.coming.names
 
     def forget(self, name: str) -> None:
-        """Carry *name* no further; older snapshots keep it."""
+        """Carry *name* no further, and bind it no more; older snapshots keep it."""
+        if self.coming is not None:
+            self.coming.forget(name)
         self.failed.pop(name, None)
         self.waiting.pop(name, None)
         self.unread.pop(name, None)
 
-    @contextmanager
-    def decoding_ahead(self, manifest: Manifest, *, clock: Clock) -> Iterator[Callable[[], None]]:
-        """Give what decodes a snapshot for :meth:`restore` while it still comes, as far as it has come.
+    def carry_no_more(self, name: str) -> None:
+        """Leave *name* out of snapshots; if it is still coming, it comes."""
+        if name in self.coming_names():
+            self._uncarried.add(name)
+        else:
+            self.forget(name)
 
-        Names are bound by :meth:`restore`, which also tells what failed. If the block ends with an error, so
-        that the snapshot is not there, everything is as it was.
+    def restore(
+        self,
+        newest: Sequence[Manifest],
+        folders: Folders,
+        *,
+        clock: Clock,
+        later: Callable[[int], bool] = lambda _nbytes: False,
+    ) -> None:
+        """Bind what the newest sound snapshot has and the namespace lacks, or have it come.
+
+        Args:
+            newest: The history.
+            folders: Those that are watched.
+            clock: Measures how long this takes.
+            later: Says of so many bytes of values whether they shall come afterwards.
         """
-        ahead = _Ahead(manifest, clock.monotonic(), frozenset(self.namespace))
-
-        def decode() -> None:
-            ahead.outcome = self._decode(manifest, _wanted(manifest, ahead.before))
-
-        try:
-            yield decode
-        except BaseException:
-            for name in self.namespace.keys() - ahead.before:
-                del self.namespace[name]
-            raise
-        self._ahead = ahead
-
-    def decoded(self, manifest: Manifest, names: Sequence[str], *, definitions: bool = True) -> Outcome:
-        """Decode names, a second time if bytes were damaged here and came from elsewhere."""
-        outcome = self._decode(manifest, names, definitions=definitions)
-        return self._mended(manifest, names, outcome, definitions=definitions)
-
-    def _mended(
-        self, manifest: Manifest, names: Sequence[str], outcome: Outcome, *, definitions: bool = True
-    ) -> Outcome:
-        if outcome.damaged and self.mend(manifest):
-            return self._decode(manifest, names, definitions=definitions)
-        return outcome
-
-    def _decode(self, manifest: Manifest, names: Sequence[str], *, definitions: bool = True) -> Outcome:
-        loader = Loader(self.repository, manifest, self.namespace)
-        if definitions:
-            loader.bind_definitions()
-        return restore_names(loader, names)
-
-    def restore(self, newest: Sequence[Manifest], folders: Folders, *, clock: Clock) -> RestoreReport:
-        """Bind what the newest sound snapshot has and the namespace lacks."""
         began = clock.monotonic()
         chosen = best_of(newest)
         if chosen is None:
-            return RestoreReport(snapshot=None, restored=(), failed={}, seconds=0.0)
+            return
         self.manifest = chosen
-        ahead, self._ahead = self._ahead, None
         # Names are wanted or live by what the user had bound before any definition was.
         before = frozenset(self.namespace)
-        if ahead is not None and ahead.outcome is not None and ahead.manifest.id == chosen.id:
-            began, before = ahead.began, ahead.before
-            outcome = self._mended(chosen, _wanted(chosen, before), ahead.outcome)
+        if (ahead := self.decoding.what_came(chosen)) is not None:
+            began, before, outcome = ahead
+        elif later(wanted_bytes(chosen, wanted := wanted_names(chosen, before))):
+            outcome = Outcome()
+            self.coming = Coming(
+                self.repository,
+                chosen,
+                self.namespace,
+                wanted,
+                explain=lambda outcome: explain(self.repository, newest, chosen, outcome),
+                settled=self._settled,
+                mend=self.decoding.mend,
+            )
         else:
-            outcome = self.decoded(chosen, _wanted(chosen, before))
+            outcome = self.decoding.decoded(chosen, wanted)
         live = sorted(before.intersection(chosen.names))
         self.namespace.update(outcome.restored)
         self.unread = dict(outcome.restored)
         self.failed = {
-            **_not_kept(self.repository, newest, chosen),
+            **not_kept(self.repository, newest, chosen),
             **explain(self.repository, newest, chosen, outcome),
         }
         self.waiting = dict(outcome.waiting)
@@ -156,7 +182,7 @@ class Recovery:
         self.failed.update(returned.failed)
         # Last: what was imported for the names above may have drawn numbers.
         remarks = put_random_states_back(self.repository, chosen)
-        return RestoreReport(
+        self._report = RestoreReport(
             snapshot=snapshot_of(chosen),
             restored=tuple(sorted([*outcome.restored, *returned.restored])),
             failed=dict(self.failed),
@@ -166,20 +192,92 @@ class Recovery:
             cells=cell_titles(self.repository, chosen),
         )
 
-    def before_cell(self, reads: Callable[[], frozenset[str] | None]) -> list[str]:
-        """Bind what has become decodable, and note what the coming cell reads.
+    def report(self) -> RestoreReport | None:
+        """Say what has come back by now, and what has not; ``None``: nothing was there."""
+        names = self.coming_names()
+        if self._report is None or self.manifest is None or not names:
+            return self._report
+        return replace(
+            self._report, coming=tuple(sorted(names)), coming_bytes=wanted_bytes(self.manifest, names)
+        )
+
+    def remarks(self) -> list[str]:
+        """Say what is still coming, for the status."""
+        names = sorted(self.coming_names())
+        if not names or self.manifest is None:
+            return []
+        return [f"Still coming: {', '.join(names)} ({size(wanted_bytes(self.manifest, names))})."]
+
+    # -- what comes afterwards --------------------------------------------------------------------------
+
+    def _settled(self, outcome: Outcome, failed: dict[str, str]) -> None:
+        """Note what became of names that were coming, on any thread."""
+        self.unread.update(outcome.restored)
+        self.failed.update(failed)
+        self.waiting.update(outcome.waiting)
+        if self._report is not None:
+            there = self.namespace
+            came = [name for name, value in outcome.restored.items() if there.get(name, value) is value]
+            self._report = replace(
+                self._report,
+                restored=tuple(sorted([*self._report.restored, *came])),
+                failed={**self._report.failed, **failed},
+            )
+
+    def bring(self, names: Iterable[str] | None = None) -> None:
+        """Have these names here, or know why they are not, when this returns; ``None``: all."""
+        wanted = None if names is None else frozenset(names)
+        self.wait_for(lambda: wanted)
+
+    def wait_for(self, reaches: Callable[[], frozenset[str] | None]) -> None:
+        """Have here what code can reach, also through what has come only now.
 
         Args:
-            reads: Gives the names that the cell may read, ``None`` for all; asked only if it matters.
+            reaches: Gives the names, ``None`` for all; asked again whenever some have come.
+        """
+        while self.coming is not None:
+            groups = self.coming.needed(reaches())
+            if not groups:
+                break
+            with self._telling(groups):
+                self.coming.bring(groups)
+        if self.coming is not None and not self.coming.left:
+            self.coming = None
+
+    @contextmanager
+    def _telling(self, groups: Sequence[Group]) -> Iterator[None]:
+        """Show what is waited for, if that takes a while."""
+        nbytes = sum(group.nbytes for group in groups)
+        if nbytes < WAIT_SAID_BYTES:
+            yield
+            return
+        names = ", ".join(sorted(name for group in groups for name in group.names))
+        try:
+            self.progress(f"keepstate: bringing back {names} ({size(nbytes)})")
+            yield
+        finally:
+            self.progress(None)
+
+    # -- cells ------------------------------------------------------------------------------------------
+
+    def before_cell(
+        self, reads: Callable[[], frozenset[str] | None], reaches: Callable[[], frozenset[str] | None]
+    ) -> list[str]:
+        """Bind what the next cell needs and what has become decodable, and note what it reads.
+
+        Args:
+            reads: Gives the names that the cell reads, ``None`` for all; asked only if it matters.
+            reaches: Gives all that it can reach; likewise.
 
         Returns:
-            The names that were bound just now.
+            The names whose library is there now.
         """
         bound = self._bind_waiting()
+        self.wait_for(reaches)
         if self.unread:
             names = reads()
             for name in list(self.unread) if names is None else names & self.unread.keys():
-                del self.unread[name]
+                self.unread.pop(name, None)
         return bound
 
     def _bind_waiting(self) -> list[str]:
@@ -206,9 +304,13 @@ class Recovery:
         if self.manifest is None:
             return []
         told = []
+        for name in self.coming_names():
+            if name in self.namespace and name not in self.unread:  # the user's: ours are noted before
+                self.forget(name)
+                self.unread[name] = _NEVER_BOUND
         for name, kept in list(self.unread.items()):
             if self.namespace.get(name, kept) is not kept:
-                del self.unread[name]
+                self.unread.pop(name, None)
                 told.append(
                     f"keepstate: {name!r} had been restored and was replaced before any cell read it. "
                     f"keepstate.restore({name!r}, at={self.manifest.id[:10]!r}) brings that one back; "
@@ -218,18 +320,13 @@ class Recovery:
 
     def explain_missing(self, name: str) -> str | None:
         """Say of a name that a cell missed what it was and how to get it, if it was kept once."""
-        why = self.failed.get(name)
+        why = _NOT_YET + ": run the cell again" if name in self.coming_names() else self.failed.get(name)
         if why is None:
             return None
         kind = ""
         if self.manifest is not None and name in self.manifest.names:
             kind = f" (a {self.manifest.names[name].type})"
         return f"keepstate: {name!r}{kind} is known from the last session but not here: {why}"
-
-
-def _wanted(manifest: Manifest, before: frozenset[str]) -> list[str]:
-    """Names that the user has not bound."""
-    return [name for name in manifest.names if name not in before and not is_folder_name(name)]
 
 
 def _carried(entry: Entry, id: str) -> Entry:  # noqa: A002 - the field is called so
@@ -241,58 +338,3 @@ def _is_there(library: str) -> bool:
         return importlib.util.find_spec(library) is not None
     except (ImportError, ValueError):  # a half-installed package may answer so: not there yet
         return False
-
-
-def put_random_states_back(repository: Repository, manifest: Manifest) -> list[str]:
-    """Have random numbers go on as they would have; say so if their state is damaged."""
-    if manifest.random is None:
-        return []
-    try:
-        state = repository.read(manifest.random, member=manifest.member)
-    except (IntegrityError, StoreError) as error:
-        return [f"Random numbers do not go on where they were: {error}."]
-    random_states.put_back(state)
-    return []
-
-
-def _not_kept(repository: Repository, newest: Sequence[Manifest], chosen: Manifest) -> dict[str, str]:
-    return {
-        name: f"it was not kept: {why}{_offer(repository, newest, chosen, name)}"
-        for name, why in chosen.skipped.items()
-        if name not in chosen.names
-    }
-
-
-def explain(
-    repository: Repository, newest: Sequence[Manifest], chosen: Manifest, outcome: Outcome
-) -> dict[str, str]:
-    """Add to each failure the last good generation of that name, which is offered and never mixed in."""
-    return {
-        name: f"{why}; it is bound as soon as that library can be imported"
-        if name in outcome.waiting
-        else why + _offer(repository, newest, chosen, name)
-        for name, why in outcome.failed.items()
-    }
-
-
-def _first_with(name: str, manifests: Sequence[Manifest], *, besides: Entry | None) -> Manifest | None:
-    """Find the first in which *name* has another value."""
-    known = None if besides is None else besides.group
-    return next((m for m in manifests if name in m.names and m.names[name].group != known), None)
-
-
-def _offer(repository: Repository, newest: Sequence[Manifest], chosen: Manifest, name: str) -> str:
-    older = newest[[m.id for m in newest].index(chosen.id) + 1 :]
-    here = {m.id for m in repository.manifests(member=chosen.member)}
-    good = older_generation(repository, [m for m in older if m.id in here], name, chosen.names.get(name))
-    if good is None:
-        far = _first_with(name, [m for m in older if m.id not in here], besides=chosen.names.get(name))
-        if far is not None:
-            return (
-                f"; an older one of {far.created_at[:19]} is at the store: "
-                f"keepstate.restore({name!r}, at={far.id[:10]!r}) tries that"
-            )
-        return "" if name not in chosen.names else "; no older generation of it is whole"
-    return (
-        f"; an older one of {good.created_at[:19]} is whole: keepstate.restore({name!r}, at={good.id[:10]!r})"
-    )

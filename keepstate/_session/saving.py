@@ -139,8 +139,8 @@ class Saving:
         self.observer.save_began()
         self._faults.begin(started)
         created_at = self.clock.utc_now()
+        carried = self.recovery.carried()  # before what is bound: see there
         bindings, left_out = self.selection.bindings(self.kernel.namespace, self.kernel.hidden)
-        carried, pending = self.recovery.carried()
         choice = self._choose(level, by_user=request.reason == "manual")
         occasion = Occasion(
             id=request.id,
@@ -157,11 +157,12 @@ class Saving:
             started=started,
             where=self._place(level, where),
             note=request.note,
-            tracked=tuple(sorted(self.selection.names | carried.keys() | set(self.folders.names))),
+            tracked=tuple(sorted(self.selection.names | carried.entries.keys() | set(self.folders.names))),
             track_all=self.selection.everything,
             left_out=left_out,
-            carried={name: entry for name, entry in carried.items() if name not in bindings},
-            pending=pending,
+            carried={name: entry for name, entry in carried.entries.items() if name not in bindings},
+            pending={name: why for name, why in carried.why.items() if name not in bindings},
+            definitions=carried.definitions,
             random=random_states.read(),
             cells=tuple(self.cells),
             host=self.host,

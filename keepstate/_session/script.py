@@ -49,6 +49,15 @@ class ScriptKernel:
         """A script is always in the middle of itself."""
         return self._cell
 
+    @property
+    def has_cells(self) -> bool:
+        """Nobody tells what comes next."""
+        return False
+
+    def reaches(self) -> frozenset[str] | None:
+        """All."""
+        return None
+
     def when_idle(self, callback: Callable[[], None]) -> bool:  # noqa: ARG002 - the Protocol's signature
         """There is no such moment."""
         return False

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from keepstate._base import table
@@ -13,17 +14,19 @@ from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import SafePoints, place_of_caller
 from keepstate._hosts import push_drive, release_machine
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
-from keepstate._repository import newest_first
 from keepstate._session.advice import looks_mounted_drive
+from keepstate._session.decoding import Decoding
 from keepstate._session.folders import Folders
 from keepstate._session.guard import Guard
 from keepstate._session.kept import Kept
+from keepstate._session.levels import last_sequences, newest_by_level, pending_bytes, written_beside
 from keepstate._session.limits import age_of_machine, settle_limits
 from keepstate._session.lookout import Lookout
 from keepstate._session.names import Names
 from keepstate._session.notify import Notifier
 from keepstate._session.notify_messages import SessionEnded
 from keepstate._session.options import read_limits
+from keepstate._session.prefetch import Prefetch, comes_later
 from keepstate._session.pruning import Pruning
 from keepstate._session.recovery import Recovery
 from keepstate._session.saving import Saving, new_id, new_lineage
@@ -33,18 +36,16 @@ from keepstate.errors import CaptureError, KeepstateError, NotFoundError, Sessio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from datetime import datetime
 
     from keepstate._hosts import Host
     from keepstate._model.kernel import Cell, Kernel
     from keepstate._model.manifest import Manifest
-    from keepstate._model.snapshot import Consistency, Durability, Reason
+    from keepstate._model.snapshot import Consistency, Reason
     from keepstate._repository import Repository
     from keepstate._session.far_side import FarSide
     from keepstate._session.guard import Request
     from keepstate._session.identity import Identity
     from keepstate._session.options import Options
-    from keepstate._transfer import Report
 
 EXIT_SECONDS = 600.0
 """How long the end of the interpreter waits for the last save: a store that hangs must not keep a script for
@@ -58,8 +59,6 @@ DEAD_WRITER_SECONDS = 10.0
 class Session:
     """A guarded notebook. Made by ``keepstate.start()``; its methods are the functions of the package."""
 
-    restored: RestoreReport | None
-    """What came back at this start; ``None`` if nothing was there."""
     identity: Identity
     """Under which names this session's snapshots are found again."""
     names: Names
@@ -77,7 +76,6 @@ class Session:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.identity = identity
-        self.restored = None
         self.options = options
         self._kernel = kernel
         self._host = host
@@ -85,11 +83,12 @@ class Session:
         self._far = far
         self._clock = clock
         selection = Selection()
-        self._recovery = Recovery(repository, kernel.namespace)
+        decoding = Decoding(repository, kernel.namespace)
+        self._recovery = Recovery(decoding, progress=kernel.progress)
         self._folders = Folders(repository, lambda: self._lookout.poke(), clock=clock)
         self.names = Names(kernel, selection, self._recovery, self._folders)
         self._kept = Kept(repository, identity, kernel, selection, self._recovery, self._folders, clock, far)
-        self._recovery.mend = self._kept.mend
+        decoding.mend = self._kept.mend
         self._main_thread = threading.main_thread().ident
         limits = settle_limits(host.profile, options.limits)
         self._notifier = None if options.notify is None else Notifier(options.notify, clock=clock)
@@ -120,7 +119,7 @@ class Session:
             selection=selection,
             recovery=self._recovery,
             folders=self._folders,
-            parents=_last_sequences(newest),
+            parents=last_sequences(newest),
             observer=self._lookout,
             pruning=Pruning(repository, identity, options, lineage, clock),
             clock=clock,
@@ -134,6 +133,7 @@ class Session:
             patience_seconds=options.safe_point_seconds,
             clock=clock,
         )
+        self._prefetch: Prefetch | None = None
         self._at_stop: list[Callable[[], object]] = []
         self._process = os.getpid()
         self._stopped = False
@@ -176,7 +176,7 @@ class Session:
         if chosen is None or self.options.restore == "off":
             return newest
         try:
-            with self._recovery.decoding_ahead(chosen, clock=self._clock) as decode:
+            with self._recovery.decoding.decoding_ahead(chosen, clock=self._clock) as decode:
                 self._kept.bring(chosen, meanwhile=decode)
         except KeepstateError as error:
             self._kernel.say(
@@ -187,17 +187,28 @@ class Session:
         return newest
 
     def _restore_at_start(self, newest: list[Manifest]) -> None:
-        report = self._recovery.restore(newest, self._folders, clock=self._clock)
-        chosen = self._recovery.manifest
-        if chosen is None:
+        later = partial(comes_later, self.options.restore, self._kernel)
+        self._recovery.restore(newest, self._folders, clock=self._clock, later=later)
+        report, chosen = self._recovery.report(), self._recovery.manifest
+        if report is None or chosen is None:
             return
-        self.restored = report
-        self.names.restored(chosen, report.restored)
+        self.names.restored(chosen, [*report.restored, *report.coming])
         self._saving.last = chosen
+        self._recovery.wait_for(self._kernel.reaches)  # the rest of the cell that called start()
+
+    @property
+    def restored(self) -> RestoreReport | None:
+        """What has come back since this start, and what is still coming; ``None`` if nothing was there."""
+        return self._recovery.report()
 
     def begin(self) -> None:
         """Start to guard; called once everything else stands."""
         self._guard.start()
+        if self._recovery.coming is not None:
+            self._prefetch = Prefetch(
+                self._recovery.coming, self._kernel, trouble=self.trouble, clock=self._clock
+            )
+            self._prefetch.start()
         if self._far is not None:
             self._far.begin()
         self._lookout.start(self._guard)
@@ -293,7 +304,11 @@ class Session:
             created_at=self._clock.utc_now(),
             reason="manual",
             consistency="cell" if self._kernel.running is None else "statement",
-            names=tuple(name for name in self.names.guarded() if name in self._kernel.namespace),
+            names=tuple(
+                name
+                for name in self.names.guarded()
+                if name in self._kernel.namespace or name in self._recovery.coming_names()
+            ),
             skipped={},
             logical_bytes=0,
             written_bytes=0,
@@ -336,42 +351,22 @@ class Session:
             last_snapshot=last,
             durability=None if last is None else last.durability,
             # Without a far store what is committed is where it must be.
-            pending_bytes=0 if report is None else _pending_bytes(report, last),
+            pending_bytes=0 if report is None else pending_bytes(report, last),
             error=self._saving.error
             or (None if self._far is None or report is None else self._far.error(report))
             or (None if self._notifier is None else self._notifier.trouble),
             state="guarding" if self.active else "stopped",
             cadence_seconds=agenda.cadence_seconds,
-            remarks=(*self._lookout.remarks(), *self._far_remarks()),
+            remarks=(
+                *self._lookout.remarks(),
+                *self._recovery.remarks(),
+                *written_beside(self._far, {**self._saving.parents, self._saving.lineage: math.inf}),
+            ),
             store=str(self.options.store),
             transfer="" if report is None else report.state,
-            newest=self._newest_by_level(),
+            newest=newest_by_level(self._kept),
             seconds_left=None if deadline is None else (deadline - self._clock.utc_now()).total_seconds(),
         )
-
-    def _newest_by_level(self) -> dict[Durability, datetime]:
-        """Say of when the newest snapshot of each level is."""
-        try:
-            snapshots = self._kept.snapshots()
-        except StoreError:
-            return {}
-        found: dict[Durability, datetime] = {}
-        for each in snapshots:
-            found.setdefault(each.durability, each.created_at)
-        return found
-
-    def _far_remarks(self) -> list[str]:
-        """Say what the far store holds that this session does not know of."""
-        if self._far is None:
-            return []
-        known = {**self._saving.parents, self._saving.lineage: math.inf}
-        beside = [each for each in self._far.manifests() if each.sequence > known.get(each.lineage, 0)]
-        if not beside:
-            return []
-        newest = newest_first(beside)[0]
-        own = newest.id[:10]
-        said = f"Another session of this notebook has written to the store: {own} of {newest.created_at[:19]}"
-        return [f"{said} UTC; keepstate.restore(at={own!r}) brings it here."]
 
     def finish(self, *, release: bool = True, seconds: float = FINISH_SECONDS) -> Status:
         """Take a last snapshot, have it proven, end; see :func:`keepstate.finish`."""
@@ -411,6 +406,10 @@ class Session:
         """End the guard, after one last snapshot; see :func:`keepstate.stop`."""
         if not self.active:
             return
+        if reason != "exit":
+            self._recovery.bring()  # later cells are told of nothing that is not there
+        if self._prefetch is not None:
+            self._prefetch.stop()
         self._lookout.stop()
         request = None
         hurried = False
@@ -442,12 +441,21 @@ class Session:
 
     # -- what the kernel tells -----------------------------------------------------------------------
 
-    def before_cell(self, reads: Callable[[], frozenset[str] | None]) -> None:
-        """A cell is about to run."""
+    def before_cell(
+        self, reads: Callable[[], frozenset[str] | None], reaches: Callable[[], frozenset[str] | None]
+    ) -> None:
+        """A cell is about to run.
+
+        Args:
+            reads: Gives the names in its code and in that of functions, ``None`` for all.
+            reaches: Gives those and all that it can reach by whatever it calls, as things are then.
+        """
         if not self.active:
             return
         self._lookout.cell_began()
-        if bound := self._recovery.before_cell(reads):
+        if self._prefetch is not None:
+            self._prefetch.seen()
+        if bound := self._recovery.before_cell(reads, reaches):
             self._kernel.say(f"keepstate: {', '.join(bound)} restored, now that the library is there")
 
     def after_cell(self, cell: Cell, missing: str | None) -> None:
@@ -465,6 +473,8 @@ class Session:
         explanation = None if missing is None else self._recovery.explain_missing(missing)
         if explanation is not None:
             self._kernel.say(explanation)
+        if self._prefetch is not None:
+            self._prefetch.seen()
         at_once = self._lookout.cell_ended()
         if not self._lookout.guards_something():
             return
@@ -507,20 +517,6 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<keepstate session: {self.identity}, {'guarding' if self.active else 'stopped'}>"
-
-
-def _last_sequences(manifests: list[Manifest]) -> dict[str, int]:
-    last: dict[str, int] = {}
-    for manifest in manifests:
-        last[manifest.lineage] = max(manifest.sequence, last.get(manifest.lineage, 0))
-    return last
-
-
-def _pending_bytes(report: Report, last: Snapshot | None) -> int:
-    """Add what was saved since the report was written, and what was handed on without any proof."""
-    known = last is None or last.id in report.levels or last.id in report.pending_ids
-    found = report.pending_bytes + (0 if known or last is None else last.written_bytes)
-    return found + (report.sent_bytes if "queued" in report.levels.values() else 0)
 
 
 def _result(request: Request, skipped: Mapping[str, str]) -> Snapshot:

@@ -1,5 +1,6 @@
 """Save and restore as plain calls, without threads: objects through codecs into a repository, and back."""
 
+from keepstate._snapshot.ahead import Ahead
 from keepstate._snapshot.history import best_of, find, remarks_on
 from keepstate._snapshot.occasion import Occasion, decode_cells, snapshot_of
 from keepstate._snapshot.restorer import (
@@ -14,6 +15,7 @@ from keepstate._snapshot.saver import Save, Saved
 from keepstate._snapshot.unwritten import Knowledge
 
 __all__ = [
+    "Ahead",
     "Knowledge",
     "Loader",
     "Occasion",

@@ -46,9 +46,11 @@ class Occasion:
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Names that the selection itself left out → why."""
     carried: Mapping[str, Entry] = field(default_factory=dict)
-    """Names that could not be brought back → where their last value is kept."""
+    """Names that have not been brought back → where their last value is kept."""
     pending: Mapping[str, str] = field(default_factory=dict)
-    """The same names → why they could not."""
+    """The same names → why they have not."""
+    definitions: Mapping[str, bytes] = field(default_factory=dict)
+    """Key of a group of definitions that these may use → id of its record."""
     random: bytes = b""
     cells: tuple[Cell, ...] = ()
     host: str = ""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import platform
 import sys
+import weakref
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,14 +15,16 @@ import msgspec
 from keepstate import codecs
 from keepstate._model.folders import FOLDER_CODEC
 from keepstate._model.parts import Member, StoredGroup
+from keepstate._snapshot.ahead import Ahead
 from keepstate._snapshot.occasion import decode_cells
 from keepstate._snapshot.saver import CODEC
 from keepstate.errors import CodecError, IntegrityError, KeepstateError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from keepstate._model.manifest import Entry, GroupRecord, Manifest
+    from keepstate._model.parts import PartReader
     from keepstate._repository import Repository
 
 TITLE_CHARACTERS = 80
@@ -61,6 +66,9 @@ class Loader:
         self._namespace = namespace
         self._bind = bind
         self._decoded: dict[bytes, Mapping[str, object]] = {}
+        self._records: dict[bytes, GroupRecord] = {}
+        self._ahead: dict[bytes, Ahead] = {}
+        self._let_go: dict[tuple[bytes, str], Callable[[], object | None]] = {}
         self._open: list[bytes] = []
 
     def value(self, name: str) -> object:
@@ -85,12 +93,44 @@ class Loader:
         One that cannot be decoded costs only what needs it, which says so itself.
         """
         for record_id in self._manifest.definitions.values():
-            try:
-                self._group(record_id)
-            except (CodecError, IntegrityError, StoreError):
-                continue  # see above: a method that lacks it raises NameError with its name
+            self.bind_definition(record_id)
+
+    def members(self, record_id: bytes) -> tuple[Member, ...]:
+        """Say what is in a group.
+
+        Raises:
+            IntegrityError: Its record is damaged.
+            StoreError: The store cannot be read.
+        """
+        return _members(self._record(record_id))
+
+    def ahead(self, record_id: bytes) -> Ahead:
+        """Begin to read a group; raises like :class:`Ahead`."""
+        return Ahead(self._repository, self._record(record_id), member=self._manifest.member)
+
+    def take(self, record_id: bytes, ahead: Ahead) -> None:
+        """Use what has been read, all of it, when this group is decoded next."""
+        self._ahead[record_id] = ahead
+
+    def let_go(self, record_id: bytes) -> None:
+        """Hold what has been decoded no longer, so that it ends when the user is done with it.
+
+        What others may need is known for as long as it lives: one class, one identity.
+        """
+        for name, value in self._decoded.pop(record_id, {}).items():
+            if codecs.is_definable(type(value)):
+                try:
+                    self._let_go[record_id, name] = weakref.ref(value)
+                except TypeError:  # an alias of a type
+                    self._let_go[record_id, name] = partial(_give, value)
+
+    def bind_definition(self, record_id: bytes) -> None:
+        """Bind what one group of definitions holds, as :meth:`bind_definitions` does."""
+        with suppress(CodecError, IntegrityError, StoreError):  # a method that lacks it raises NameError
+            self._group(record_id)
 
     def _group(self, record_id: bytes) -> Mapping[str, object]:
+        ahead = self._ahead.pop(record_id, None)  # for one call only: what fails may have written to it
         if record_id in self._decoded:
             return self._decoded[record_id]
         if record_id in self._open:
@@ -109,12 +149,13 @@ class Loader:
             # All of the stream is checked before anything is decoded; parts are checked as they are read.
             stored = StoredGroup(
                 key=record.key,
-                members=tuple(Member(m.name, m.role, m.type, m.bind, m.source) for m in record.members),
-                stream=self._repository.read(record.stream, member=self._manifest.member),
-                parts=[self._repository.part(part, member=self._manifest.member) for part in record.parts],
+                members=_members(record),
+                stream=self._stream(record) if ahead is None else ahead.stream,
+                parts=[] if ahead is not None else self._parts(record),
                 resolve=lambda key: self._needed(record, key),
             )
-            values = codecs.decode(stored, namespace=self._namespace)
+            memory = None if ahead is None else ahead.memory
+            values = codecs.decode(stored, namespace=self._namespace, memory=memory)
         finally:
             self._open.pop()
         self._decoded[record_id] = values
@@ -125,7 +166,17 @@ class Loader:
         return values
 
     def _record(self, record_id: bytes) -> GroupRecord:
-        return self._repository.group(record_id, member=self._manifest.member)
+        record = self._records.get(record_id)
+        if record is None:
+            record = self._repository.group(record_id, member=self._manifest.member)
+            self._records[record_id] = record
+        return record
+
+    def _stream(self, record: GroupRecord) -> bytes:
+        return self._repository.read(record.stream, member=self._manifest.member)
+
+    def _parts(self, record: GroupRecord) -> list[PartReader]:
+        return [self._repository.part(part, member=self._manifest.member) for part in record.parts]
 
     def _needed(self, record: GroupRecord, key: str) -> object:
         for needed in record.needs.values():
@@ -134,10 +185,21 @@ class Loader:
                     live = self._namespace.get(member.name)
                     if live is not None and member.source and codecs.definition_source(live) == member.source:
                         return live  # its cell has run again, unchanged: one class, one identity
+                    known = self._let_go.get((needed, member.name))
+                    if known is not None and (there := known()) is not None:
+                        return there
                     values = self._group(needed)
                     if member.name in values:
                         return values[member.name]
         raise IntegrityError(f"the definition {key!r} is needed and not there: its record is damaged")
+
+
+def _give(value: object) -> object:
+    return value
+
+
+def _members(record: GroupRecord) -> tuple[Member, ...]:
+    return tuple(Member(m.name, m.role, m.type, m.bind, m.source) for m in record.members)
 
 
 def restore_names(loader: Loader, names: Iterable[str]) -> Outcome:

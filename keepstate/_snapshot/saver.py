@@ -274,6 +274,8 @@ class Save:
                 names[member.name] = Entry(ids[group.key], member.type, group.logical_bytes)
             if not variables:
                 definitions[group.key] = ids[group.key]
+        # Behind those of today, which win where both bind the same name.
+        definitions |= {key: own for key, own in occasion.definitions.items() if key not in definitions}
         random = writer.put_bytes(occasion.random) if occasion.random else None
         skipped = {**occasion.left_out, **prepared.skipped}
         beside, broken = self._put_beside(writer, tools)
@@ -284,7 +286,9 @@ class Save:
             skipped[name] = why
             if previous is not None and name in previous.names:
                 names[name] = _carried(previous.names[name], previous.id)
-        logical_bytes = prepared.logical_bytes + sum(each.entry.logical_bytes for each in beside.values())
+        carried = {entry.group: entry.logical_bytes for entry in occasion.carried.values()}
+        logical_bytes = prepared.logical_bytes + sum(carried.values())
+        logical_bytes += sum(each.entry.logical_bytes for each in beside.values())
         unchanged = (
             previous is not None
             and _same(previous, names, definitions, random, skipped)

@@ -7,8 +7,11 @@ beside them; what a stream may ask for is listed in ``_calls.py``, its layout is
 
 from __future__ import annotations
 
-from keepstate.codecs._decoder import MissingLibraryError, decode
+from keepstate.codecs._decoder import MissingLibraryError, decode, memory_of
+from keepstate.codecs._definitions import is_definable
 from keepstate.codecs._encoder import encode
+from keepstate.codecs._probe import TENSORS, calls_of, is_harmless
+from keepstate.codecs._restored_memory import RestoredMemory
 from keepstate.codecs._source import source_of
 
 
@@ -22,4 +25,16 @@ def definition_source(thing: object) -> str | None:
     return source_of(thing) or None
 
 
-__all__ = ["MissingLibraryError", "decode", "definition_key", "definition_source", "encode"]
+__all__ = [
+    "TENSORS",
+    "MissingLibraryError",
+    "RestoredMemory",
+    "calls_of",
+    "decode",
+    "definition_key",
+    "definition_source",
+    "encode",
+    "is_definable",
+    "is_harmless",
+    "memory_of",
+]

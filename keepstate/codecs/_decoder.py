@@ -37,9 +37,9 @@ from keepstate.errors import CodecError, KeepstateError
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from keepstate._model.parts import StoredGroup
+    from keepstate._model.parts import PartReader, StoredGroup
 
 
 class MissingLibraryError(CodecError):
@@ -161,12 +161,29 @@ class _StreamUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def decode(stored: StoredGroup, *, namespace: dict[str, object]) -> Mapping[str, object]:
+def memory_of(stream: bytes | bytearray, parts: Sequence[PartReader]) -> RestoredMemory:
+    """Lay out the memory of a stream, so that it can be filled before :func:`decode` is called.
+
+    Raises:
+        CodecError: The layout cannot be read here.
+        IntegrityError: This is no stream.
+    """
+    layout = layout_of(stream)
+    try:
+        return RestoredMemory(map_of(layout), parts)
+    except Exception as error:
+        raise CodecError(f"its layout cannot be read: {one_line(error)}") from error
+
+
+def decode(
+    stored: StoredGroup, *, namespace: dict[str, object], memory: RestoredMemory | None = None
+) -> Mapping[str, object]:
     """Turn a stored group back into its members; nothing is bound.
 
     Args:
         stored: The group as it was read.
         namespace: The user's globals; they become the globals of restored functions.
+        memory: What :func:`memory_of` has laid out for this group, all of it filled; for one call only.
 
     Returns:
         Member name → value.
@@ -178,7 +195,8 @@ def decode(stored: StoredGroup, *, namespace: dict[str, object]) -> Mapping[str,
     """
     try:
         layout = layout_of(stored.stream)
-        memory = RestoredMemory(map_of(layout), stored.parts)
+        if memory is None:
+            memory = RestoredMemory(map_of(layout), stored.parts)
         decoding = _Decoding(stored, namespace, memory)
         unpickler = _StreamUnpickler(open_original(layout.pickles, layout.marks), decoding, memory)
         for member in stored.members:

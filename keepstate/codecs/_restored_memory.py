@@ -15,7 +15,7 @@ from keepstate.codecs._arrays import live_memory
 from keepstate.errors import CodecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from keepstate._model.parts import PartReader
     from keepstate.codecs._arrays import Array
@@ -42,12 +42,45 @@ class RestoredMemory:
         self._wholes: dict[int, Array] = {}
         self._tensors: dict[int, Any] = {}
         self._storages: dict[tuple[int, int, int], Any] = {}
+        self._buffers: list[memoryview] = []
+
+    def ahead(self, *, tensors: bool | None) -> Iterator[Callable[[], None]]:
+        """Allocate what the stream will ask for, and give what fills it; all to be called before decoding.
+
+        Args:
+            tensors: Whether memory that no array owns may be a tensor's, and torch is imported; ``None``:
+                that is not known, and such memory is left until it is asked for.
+        """
+        for part in self._parts[: self._layout.buffers]:
+            self._buffers.append(_bytes_of(np.empty(part.nbytes, np.uint8)))
+            yield from part.steps(self._buffers[-1])
+        owners: dict[int, tuple[int, Whole]] = {}
+        for number, segment in enumerate(self._layout.segments):
+            if segment.whole is not None:
+                owners.setdefault(segment.runs[0][2], (number, segment.whole))
+        storages = {segment.runs for segment in self._layout.segments}
+        for number, piece in enumerate(self._layout.pieces):
+            if isinstance(piece.source, bytes):
+                continue
+            if number in owners:
+                memory = self._own(number, *owners[number])
+            elif tensors is False:
+                memory = _bytes_of(self._pieces.setdefault(number, np.empty(piece.nbytes, np.uint8)))
+            elif tensors and ((0, piece.nbytes, number),) in storages:
+                memory = self._new_tensor(number)
+                self._storages[number, 0, piece.nbytes] = self._tensors[number].untyped_storage()
+            else:
+                continue
+            yield from self._parts[piece.source].steps(memory)
 
     def buffers(self) -> Iterator[memoryview]:
         """Yield the buffers that pickle asked for, each read when its turn comes."""
-        for part in self._parts[: self._layout.buffers]:
-            memory = _bytes_of(np.empty(part.nbytes, np.uint8))
-            part.read_into(memory)
+        for number, part in enumerate(self._parts[: self._layout.buffers]):
+            if number < len(self._buffers):
+                memory = self._buffers[number]
+            else:
+                memory = _bytes_of(np.empty(part.nbytes, np.uint8))
+                part.read_into(memory)
             yield memory if part.writable else memory.toreadonly()
 
     def array(self, number: int) -> Array:
@@ -66,11 +99,17 @@ class RestoredMemory:
                 whole.shape, whole.dtype, buffer=self._memory(piece), order=_order(whole.order)
             )
         else:
-            values = np.empty(whole.shape, whole.dtype, order=_order(whole.order))
-            self._pieces[piece] = flat_bytes(values)
-            self._fill(piece, _bytes_of(self._pieces[piece]))
+            self._fill(piece, self._own(piece, number, whole))
+            return
         values.flags.writeable = whole.writable
         self._wholes[number] = values
+
+    def _own(self, piece: int, number: int, whole: Whole) -> memoryview:
+        """Let numpy allocate *piece* for the array that owns it, and show it."""
+        values = self._wholes[number] = np.empty(whole.shape, whole.dtype, order=_order(whole.order))
+        self._pieces[piece] = flat_bytes(values)
+        values.flags.writeable = whole.writable
+        return _bytes_of(self._pieces[piece])
 
     def view(
         self,
@@ -104,12 +143,14 @@ class RestoredMemory:
 
     def _allocated_by_torch(self, piece: int) -> Any:
         """Let torch allocate what a tensor comes upon first: such storages can be resized."""
+        self._fill(piece, self._new_tensor(piece))
+        return self._tensors[piece].untyped_storage()
+
+    def _new_tensor(self, piece: int) -> memoryview:
         torch = sys.modules["torch"]
-        tensor = torch.empty(self._layout.pieces[piece].nbytes, dtype=torch.uint8)
+        tensor = self._tensors[piece] = torch.empty(self._layout.pieces[piece].nbytes, dtype=torch.uint8)
         # Not tensor.numpy(): that makes the storage one that cannot be resized, for good.
-        self._fill(piece, live_memory(tensor.data_ptr(), tensor.nbytes, tensor, writable=True))
-        self._tensors[piece] = tensor
-        return tensor.untyped_storage()
+        return live_memory(tensor.data_ptr(), tensor.nbytes, tensor, writable=True)
 
     def _memory(self, piece: int) -> Array:
         """Return the bytes of *piece*, allocated and filled when first asked for."""

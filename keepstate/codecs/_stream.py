@@ -114,7 +114,7 @@ def end_of(memory: MemoryMap, *, marks: Sequence[int]) -> bytes:
     return sink.finish(encode_marks([*marks, *sink.marks]) + end)
 
 
-def layout_of(stream: bytes) -> Layout:
+def layout_of(stream: bytes | bytearray) -> Layout:
     """Return the parts of *stream*.
 
     Raises:

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 from kernels import Kernel
 
-START = "import keepstate\nsession = keepstate.start(store='store', track='all', interval=3600)"
+START = "import keepstate\nsession = keepstate.start(store='store', track='all', interval=3600, restore={!r})"
 DATA = Path(__file__).parent.parent / "data"
 CELLS = [cell.strip() for cell in (DATA / "notebook.py").read_text().split("# %%\n")[1:]]
-KILLS = [pytest.param(k, marks=[pytest.mark.torture] if k % 3 else []) for k in range(len(CELLS))]
-"""After every third cell; ``make torture`` has the others. What a cell makes is there at later kills, too."""
+KILLS = [
+    pytest.param(k, mode, marks=[pytest.mark.torture] if k % 6 != rest else [])
+    for k in range(len(CELLS))
+    for mode, rest in (("eager", 0), ("lazy", 3))
+]
+"""After every third cell, in one of two ways; ``make torture`` has the others. What a cell makes is there at
+later kills, too."""
 LOOK = (DATA / "look_at_everything.py").read_text()
 
 
@@ -20,11 +25,11 @@ def finish(kernel, cells):
     return kernel.run(LOOK).text
 
 
-def taken_up_after(k, directory):
+def taken_up_after(k, directory, mode):
     """Give what another kernel said that began there, and what it saw after it had run the rest."""
     kernel = Kernel(directory)
     try:
-        said = kernel.run(START).text
+        said = kernel.run(START.format(mode)).text
         return said, finish(kernel, CELLS[k + 1 :])
     finally:
         kernel.end()
@@ -33,7 +38,7 @@ def taken_up_after(k, directory):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     kernel = Kernel(tmp_path_factory.mktemp("undisturbed"))
-    kernel.run(START)
+    kernel.run(START.format("auto"))
     seen = finish(kernel, CELLS)
     kernel.shutdown()
     return seen
@@ -46,20 +51,21 @@ def left(tmp_path_factory):
     directory = tmp_path_factory.mktemp("killed") / "notebook"
     directory.mkdir()
     kernel = Kernel(directory)
-    kernel.run(START)
+    kernel.run(START.format("auto"))
     for k, cell in enumerate(CELLS):
         kernel.run(cell)
         kernel.settle()
-        shutil.copytree(directory, places / str(k) / "notebook")
+        for mode in ("eager", "lazy"):
+            shutil.copytree(directory, places / str(k) / mode)
     kernel.kill()
     return places
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("k", KILLS)
-def test_a_notebook_killed_after_any_cell_ends_as_if_it_had_not_been(undisturbed, left, k):
+@pytest.mark.parametrize(("k", "mode"), KILLS)
+def test_a_notebook_killed_after_any_cell_ends_as_if_it_had_not_been(undisturbed, left, k, mode):
     """Take up what was left after cell k, run the rest: all variables and random streams are equal."""
-    said, seen = taken_up_after(k, left / str(k) / "notebook")
+    said, seen = taken_up_after(k, left / str(k) / mode, mode)
     pairs = zip(undisturbed.splitlines(), seen.splitlines(), strict=False)
     different = [(a[:200], b[:200]) for a, b in pairs if a != b]
     assert seen == undisturbed, (CELLS[k], different[:5], said)

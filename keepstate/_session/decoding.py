@@ -1,0 +1,109 @@
+"""Decoding names of a snapshot for a session: while it still comes, or again once damage was mended."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keepstate._capture import random_states
+from keepstate._model.folders import is_folder_name
+from keepstate._snapshot import Loader, Outcome, restore_names
+from keepstate.errors import IntegrityError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from keepstate._base.clock import Clock
+    from keepstate._model.manifest import Manifest
+    from keepstate._repository import Repository
+    from keepstate._session.coming import Mend
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """A snapshot that was decoded while it came."""
+
+    manifest: Manifest
+    began: float
+    before: frozenset[str]
+    """Names that were bound then."""
+    outcome: Outcome | None = None
+
+
+def _not_to_be_mended(manifest: Manifest, *, silently: bool = False) -> bool:  # noqa: ARG001 - a Protocol's
+    return False
+
+
+@dataclass(slots=True)
+class Decoding:
+    """Decodes into one namespace."""
+
+    repository: Repository
+    namespace: dict[str, object]
+    mend: Mend = _not_to_be_mended
+    """Brings what is damaged here from where it is whole."""
+    _ahead: _Ahead | None = None
+
+    @contextmanager
+    def decoding_ahead(self, manifest: Manifest, *, clock: Clock) -> Iterator[Callable[[], None]]:
+        """Give what decodes a snapshot while it still comes, as far as it has come, for :meth:`what_came`.
+
+        Nothing but definitions is bound. If the block ends with an error, so that the snapshot is not there,
+        everything is as it was.
+        """
+        ahead = _Ahead(manifest, clock.monotonic(), frozenset(self.namespace))
+
+        def decode() -> None:
+            ahead.outcome = self._decode(manifest, wanted_names(manifest, ahead.before))
+
+        try:
+            yield decode
+        except BaseException:
+            for name in self.namespace.keys() - ahead.before:
+                del self.namespace[name]
+            raise
+        self._ahead = ahead
+
+    def what_came(self, manifest: Manifest) -> tuple[float, frozenset[str], Outcome] | None:
+        """Give when that began, the names that were bound then, and what came of it; once."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is None or ahead.outcome is None or ahead.manifest.id != manifest.id:
+            return None
+        outcome = self._mended(manifest, wanted_names(manifest, ahead.before), ahead.outcome)
+        return ahead.began, ahead.before, outcome
+
+    def decoded(self, manifest: Manifest, names: Sequence[str], *, definitions: bool = True) -> Outcome:
+        """Decode names, a second time if bytes were damaged here and came from elsewhere."""
+        outcome = self._decode(manifest, names, definitions=definitions)
+        return self._mended(manifest, names, outcome, definitions=definitions)
+
+    def _mended(
+        self, manifest: Manifest, names: Sequence[str], outcome: Outcome, *, definitions: bool = True
+    ) -> Outcome:
+        if outcome.damaged and self.mend(manifest):
+            return self._decode(manifest, names, definitions=definitions)
+        return outcome
+
+    def _decode(self, manifest: Manifest, names: Sequence[str], *, definitions: bool = True) -> Outcome:
+        loader = Loader(self.repository, manifest, self.namespace)
+        if definitions:
+            loader.bind_definitions()
+        return restore_names(loader, names)
+
+
+def wanted_names(manifest: Manifest, before: frozenset[str]) -> list[str]:
+    """Give the variables that the user had not bound."""
+    return [name for name in manifest.names if name not in before and not is_folder_name(name)]
+
+
+def put_random_states_back(repository: Repository, manifest: Manifest) -> list[str]:
+    """Have random numbers go on as they would have; say so if their state is damaged."""
+    if manifest.random is None:
+        return []
+    try:
+        state = repository.read(manifest.random, member=manifest.member)
+    except (IntegrityError, StoreError) as error:
+        return [f"Random numbers do not go on where they were: {error}."]
+    random_states.put_back(state)
+    return []

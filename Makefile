@@ -31,11 +31,12 @@ check: $(VENV)/.installed  ## Lint, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv-bench/.installed  ## Measure, and write docs/benchmarks.md (ONLY="stall drag": those sections; QUICK=1: whether it works)
+bench: .venv-bench/.installed $(if $(filter workloads,$(or $(ONLY),workloads)),.venv-kishu/.installed)  ## Measure, and write docs/benchmarks.md (ONLY="stall drag": those sections; QUICK=1: whether it works)
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE PYTHONPATH=scripts .venv-bench/bin/python -m bench $(if $(QUICK),--quick) $(ONLY)
 
-bench-torch: .venv-bench/.installed  ## Give the benchmarks torch (large), which they do without otherwise
+bench-torch: .venv-bench/.installed .venv-kishu/.installed  ## Give the benchmarks torch (large), which they do without otherwise
 	.venv-bench/bin/python $(PIP) -e '.[bench,bench-torch]'
+	.venv-kishu/bin/python $(PIP) -r scripts/bench/kishu.txt torch
 
 torture: $(VENV)/.installed  ## Long fault campaigns: kills at random instants, each followed by a proof
 	$(BIN)/python -m pytest -m torture --timeout 3600
@@ -60,6 +61,11 @@ clean:  ## Remove everything that was made here
 .venv-bench/.installed: pyproject.toml
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python $(PIP) -e '.[bench]'
+	@touch $@
+
+.venv-kishu/.installed: scripts/bench/kishu.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) -r scripts/bench/kishu.txt
 	@touch $@
 
 .venv-colab/.installed: pyproject.toml scripts/colab-image.txt

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import time
 import traceback
 
 from bench import page
-from bench.alone import seconds_of
 from bench.machine import about
-from bench.section import ROOT, WORKING, Found, Run, Section
+from bench.section import ROOT, WORKING, Run, Section
 
-SECTIONS = ("limits", "stall", "drag", "change", "speed", "far")
+SECTIONS = ("limits", "stall", "drag", "change", "speed", "lazy", "scale", "workloads", "far")
 """In the order of the page."""
 
 
@@ -40,23 +40,20 @@ def main() -> int:
     failed = []
     for name in () if asked.page else asked.sections or SECTIONS:
         print(f"{name}: {section_of(name).title}", file=sys.stderr, flush=True)
-        found: Found = {}
+        began = time.perf_counter()
         try:
-            seconds = seconds_of(lambda name=name, found=found: found.update(_measure(name, asked.quick)))  # type: ignore[misc]
+            found = section_of(name).measure(Run(quick=asked.quick))
         except Exception:  # noqa: BLE001 - the others are worth having
             traceback.print_exc()
             failed.append(name)
             continue
-        print(f"{name}: {seconds:.0f} s", file=sys.stderr, flush=True)
-        page.put(docs, name, {**about(), "seconds": round(seconds), "found": found})
+        seconds = round(time.perf_counter() - began)
+        print(f"{name}: {seconds} s", file=sys.stderr, flush=True)
+        page.put(docs, name, {**about(), "seconds": seconds, "found": found})
     page.write(docs, {name: section_of(name) for name in SECTIONS})
     if failed:
         print(f"failed: {', '.join(failed)}; what the page had of them stays", file=sys.stderr)
     return bool(failed)
-
-
-def _measure(name: str, quick: bool) -> Found:
-    return section_of(name).measure(Run(quick=quick))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.kernel import Kernel
+from bench.kernel import Kernel, save
 from bench.memory import available_bytes
 from bench.samples import middle, number, prose, said, table, times
 from bench.section import Found, Run, Section, folder
@@ -104,7 +104,7 @@ def measure(run: Run) -> Found:
                 row["left out"] = f"{available_bytes() / 1e9:.1f} GB of memory were free"
                 continue
             run.say(change.name)
-            row |= _of(change, rounds=run.pick(4, 2))
+            row |= _of(change, rounds=run.pick(3, 2))
     return found
 
 
@@ -113,21 +113,11 @@ def _of(change: Change, rounds: int) -> Found:
     with folder() as place, Kernel(place) as kernel:
         kernel.run(f"from bench import inside\nimport keepstate\ninside.adopt_children()\n{change.build}")
         store = str(place / "store")
-        kernel.run(f"keepstate.start(store={store!r}, interval=86400, track={change.tracked!r})")
-        found: Found = {"rounds": [], "first": _save(kernel, store, "pass", 0)}
+        start = f"keepstate.start(store={store!r}, interval=86400, track={change.tracked!r})"
+        found: Found = {"rounds": [], "first": save(kernel, store, start)}
         for turn in range(1, rounds + 1):
-            found["rounds"].append(_save(kernel, store, change.change, turn))
+            found["rounds"].append(save(kernel, store, f"turn = {turn}\n{change.change}"))
             found["rounds"][-1]["touched"] = change.touched(turn)
-    return found
-
-
-def _save(kernel: Kernel, store: str, change: str, turn: int) -> Found:
-    """One cell that changes something and saves at its end."""
-    kernel.run(
-        f"turn = {turn}\n{change}\ncost = inside.Cost({store!r})\nkept = keepstate.snapshot()\ncost.end()"
-    )
-    found: Found = kernel.ask("{**inside.facts(kept), **cost.found}")
-    kernel.ask("keepstate.snapshot().id")  # so that nothing is owed for the cell, and no save comes by itself
     return found
 
 

@@ -61,7 +61,7 @@ elapsed = time.perf_counter() - began
 
 def measure(run: Run) -> Found:
     """Each cell in a kernel of its own, without and with keepstate in turns."""
-    seconds, interval = run.pick((25.0, 10.0), (6.0, 2.0))
+    seconds, interval = run.pick((22.0, 10.0), (6.0, 2.0))
     rows = []
     for busy in _busy(run.pick(1.0, 0.2)):
         run.say(busy.name)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-AT_ONCE = (2, 4, 8)
+AT_ONCE = (2, 8)
 """Requests at a time, of which the plain way gets the best."""
 Rounds = list[dict[str, float]]
 
@@ -80,12 +80,11 @@ def _there_and_back(run: Run, server: Any, place: Path, rows: int, *, ranges: bo
         call(place, far_work.plain_array, address=server.address(far_work.BUCKET, ""), rows=rows, most=0)
     for turn in range(rounds):
         address, state = server.address(far_work.BUCKET, f"round{turn}"), place / f"state{turn}"
-        idle = run.pick(60.0, 2.0) if ranges and turn == rounds - 1 else 0.0
+        idle = run.pick(30.0, 2.0) if ranges and turn == rounds - 1 else 0.0
         sent.append(call(state, far_work.keep, address=address, rows=rows, idle_seconds=idle))
         put = partial(call, place, far_work.plain_put, address=address, near=str(state))
-        best_put = best_put or _best_of(put)
         plain["one"].append(put(most=1))
-        plain["put"].append(put(most=best_put))
+        best_put, plain["put"] = _best(put, best_put, plain["put"])
         _remove(state)
         if not ranges:
             continue
@@ -93,8 +92,7 @@ def _there_and_back(run: Run, server: Any, place: Path, rows: int, *, ranges: bo
         back.append(call(new, far_work.come_back, address=address, rows=rows))
         _remove(new)
         array = partial(call, place, far_work.plain_array, address=address, rows=rows)
-        best_get = best_get or _best_of(array)
-        plain["array"].append(array(most=best_get))
+        best_get, plain["array"] = _best(array, best_get, plain["array"])
         get = partial(call, place, far_work.plain_get, address=address, most=best_get)
         plain["memory"].append(get(to=""))
         copies.mkdir()
@@ -125,9 +123,13 @@ def _there_and_back(run: Run, server: Any, place: Path, rows: int, *, ranges: bo
     return found
 
 
-def _best_of(plainly: Callable[..., dict[str, float]]) -> int:
-    """How many requests at once suit the plain way best."""
-    return min(AT_ONCE, key=lambda most: plainly(most=most)["seconds"])
+def _best(plainly: Callable[..., dict[str, float]], most: int, rounds: Rounds) -> tuple[int, Rounds]:
+    """One more round by so many requests at once; by those that suit best, if that is not known yet."""
+    if most:
+        return most, [*rounds, plainly(most=most)]
+    tried = {each: plainly(most=each) for each in AT_ONCE}
+    best = min(tried, key=lambda each: tried[each]["seconds"])
+    return best, [tried[best]]
 
 
 def _fastest(rounds: Rounds) -> dict[str, float]:

@@ -91,6 +91,15 @@ class Cost:
         self.found = {what: now[what] - self._before[what] for what in now}
 
 
+def warm(nbytes: int) -> None:
+    """Have the machine fetch memory for the page cache, so that the next file of this size finds it."""
+    scratch = Path("scratch")
+    with scratch.open("wb", buffering=0) as file:
+        for _ in range(0, nbytes, 1 << 24):
+            file.write(bytes(1 << 24))
+    scratch.unlink()
+
+
 class Ask:
     """Asks for a snapshot from a thread, beside the cell that spins."""
 
@@ -160,3 +169,26 @@ class Beat:
             self._loop.call_later(0.001, self._turn)
         else:
             self.done = True
+
+
+class Arrival:
+    """Notes when names are there, from a thread that only looks into the namespace."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.done = False
+        self.seconds = self.started_after = 0.0
+        self._names = names
+        self._space: Any = sys.modules["__main__"].__dict__
+        self._began = time.perf_counter()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def started(self) -> None:
+        """``start()`` has returned."""
+        self.started_after = time.perf_counter() - self._began
+
+    def _run(self) -> None:
+        never = threading.Event()
+        while not all(name in self._space for name in self._names):
+            never.wait(0.02)
+        self.seconds = time.perf_counter() - self._began
+        self.done = True

@@ -25,13 +25,14 @@ LONGEST_SECONDS = 900.0
 class Kernel:
     """A kernel that ends with the block in which it is used."""
 
-    def __init__(self, folder: Path, *, python: str = sys.executable) -> None:
+    def __init__(self, folder: Path, *, python: str = sys.executable, **more: str) -> None:
         self.mark = uuid4().hex
         self._manager = KernelManager(kernel_name="python3")
         spec = self._manager.kernel_spec
         assert spec is not None
         spec.argv[0] = python
-        environment = surroundings(**{MARK: self.mark}, HOME=str(folder), IPYTHONDIR=str(folder / ".ipython"))
+        own = {MARK: self.mark, "HOME": str(folder), "IPYTHONDIR": str(folder / ".ipython")}
+        environment = surroundings(**own, **more)
         with (folder / "kernel.log").open("wb") as log:
             self._manager.start_kernel(cwd=str(folder), env=environment, stdout=log, stderr=log)
         self._client = self._manager.client()
@@ -76,17 +77,23 @@ class Kernel:
                 return
             yield kind, content
 
-    def ask(self, expression: str) -> Any:
+    def ask(self, expression: str, *, first: str = "") -> Any:
         """Give what an expression is worth outside any cell; no hook of a cell sees it.
+
+        Args:
+            expression: Whose value JSON can hold.
+            first: Statements that are run before, unseen as well.
 
         Raises:
             RuntimeError: It failed, or did not end.
         """
         asked = {"found": f"__import__('json').dumps({expression})"}
-        message = self._client.execute("", silent=True, user_expressions=asked)
+        message = self._client.execute(first, silent=True, user_expressions=asked)
         reply = self._client.get_shell_msg(timeout=LONGEST_SECONDS)
         while reply["parent_header"].get("msg_id") != message:
             reply = self._client.get_shell_msg(timeout=LONGEST_SECONDS)
+        if reply["content"]["status"] != "ok":
+            raise RuntimeError("\n".join(reply["content"]["traceback"]))
         answer = reply["content"]["user_expressions"]["found"]
         if answer["status"] != "ok":
             raise RuntimeError(f"{expression}: {answer['ename']}: {answer['evalue']}")
@@ -99,3 +106,12 @@ class Kernel:
             if time.perf_counter() > until:
                 raise RuntimeError(f"{expression} did not come true in {seconds} s")
             pause(0.05)
+
+
+def save(kernel: Kernel, store: str, cell: str) -> dict[str, Any]:
+    """Run a cell with ``keepstate.snapshot()`` at its end; say what that cost (:class:`inside.Cost`)."""
+    measured = f"_cost = inside.Cost({store!r})\n_kept = keepstate.snapshot()\n_cost.end()"
+    kernel.run(f"from bench import inside\n{cell}\n{measured}")
+    found: dict[str, Any] = kernel.ask("{**inside.facts(_kept), **_cost.found}")
+    kernel.ask("keepstate.snapshot().id")  # so that nothing is owed for the cell, and no save comes by itself
+    return found

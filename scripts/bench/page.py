@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bench.section import Section
+    from bench.section import Found, Section
 
 OPENING = """\
 # Benchmarks
@@ -50,6 +50,14 @@ def _part(docs: Path, name: str, section: Section, measured: Mapping[str, Any]) 
         ] + [""]
     made = f"`{name}`, {measured['date']}, {measured['seconds']} s: {measured['machine']}"
     return "\n".join([*lines, f"<sub>{made}; {measured['versions']}.</sub>", ""])
+
+
+def _pictures(docs: Path, section: Section, found: Found) -> list[str]:
+    if section.plot is None:
+        return []
+    folder = docs / "benchmarks"
+    folder.mkdir(exist_ok=True)
+    return [*(f"![{section.title}](benchmarks/{name})" for name in section.plot(found, folder)), ""]
 
 
 def _read(docs: Path) -> dict[str, Any]:

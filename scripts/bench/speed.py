@@ -175,7 +175,7 @@ def measure(run: Run) -> Found:
                 row["limits"].append(alone(save_plainly, plainly, cold=cold))
             store.rename(place / "store")
             alone(put_plainly, {**given, "place": str(place)})
-            row["warm"] = _restores(place, rounds=run.pick(4, 2), cold=False)
+            row["warm"] = _restores(place, rounds=run.pick(3, 2), cold=False)
             if kind == KINDS[0]:
                 row["cold"] = _restores(place, rounds=run.pick(2, 1), cold=cold)
         rows.append(row)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from bench import states
+from typing import TYPE_CHECKING
+
+from bench import plots, states
 from bench.inside import SPIN
 from bench.kernel import Kernel
 from bench.memory import available_bytes
 from bench.samples import middle, number, prose, said, table, times
 from bench.section import Found, Run, Section, folder
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
 LEAST_LIMIT_SECONDS = 0.005
-BEAT_SECONDS = 1.8
+BEAT_SECONDS = 1.6
 """A save after a cell begins at its end, or once the kernel was idle for a second."""
 ROOM = 1.7
 """Memory needed, as a multiple of the state: what builds it, and pages that are rewritten."""
@@ -31,7 +37,7 @@ def measure(run: Run) -> Found:
             row["left out"] = f"{available_bytes() / 1e9:.1f} GB of memory were free"
         else:
             run.say(f"{state.name}, {gigabytes} GB")
-            row |= _of(state, rounds=run.pick(4, 1))
+            row |= _of(state, rounds=run.pick(3, 1))
         rows.append(row)
     return {"rows": rows, "torch": states.has_torch()}
 
@@ -129,4 +135,30 @@ def _row(row: Found, where: str) -> list[str]:
     ]
 
 
-SECTION = Section("How long the notebook is held", measure, report)
+def plot(found: Found, pictures: Path) -> list[str]:
+    """Time held against size, between cells and inside of one."""
+    measured = [row for row in found["rows"] if "left out" not in row]
+    kinds = [
+        kind for kind in dict.fromkeys(row["state"] for row in measured) if _points(measured, kind, _fork)[1:]
+    ]
+    panels = []
+    for kind in kinds:
+        lines = {
+            "bare fork": _points(measured, kind, _fork),
+            "between cells": _points(measured, kind, lambda row: middle(_stalls(row, "between"))),
+            "inside a cell": _points(measured, kind, lambda row: middle(_stalls(row, "inside"))),
+            "limit": _points(measured, kind, limit_of),
+        }
+        panels.append(plots.Panel("GB held", "ms", lines, kind))
+    return [plots.draw(panels, pictures / "stall.svg")]
+
+
+def _fork(row: Found) -> float:
+    return middle(row["fork"])
+
+
+def _points(rows: list[Found], kind: str, value: Callable[[Found], float]) -> list[tuple[float, float]]:
+    return [(row["rss"] / 1e9, value(row) * 1e3) for row in rows if row["state"] == kind]
+
+
+SECTION = Section("How long the notebook is held", measure, report, plot)

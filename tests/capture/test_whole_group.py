@@ -113,7 +113,7 @@ def test_an_object_that_needs_too_much_costs_itself_alone(scenario, tmp_path):
         groups = Path({str(tmp_path)!r})
         memory._GROUPS = str(groups)
         small = [1]
-        large = {{i: str(i) * 3 for i in range(1_000_000)}}
+        large = {{i: str(i) * 40 for i in range(1_000_000)}}
         free = memory.read_status()["VmRSS"] * 1024 + (190 << 20)
         (groups / "memory.oom.group").write_text("1")
         (groups / "memory.max").write_text(str(8 << 30))

@@ -206,12 +206,11 @@ def test_a_snapshot_taken_meanwhile_forgets_nothing(notebook):
     assert said.text == "3 True 1000000 True {}\n"
 
 
-def test_what_is_still_coming_counts_as_unchanged(notebook):
-    """A snapshot before anything large has come writes nothing, and is the one that was restored."""
+def test_what_is_still_coming_is_kept_without_being_written_again(notebook):
+    """A snapshot before anything large has come holds all of it and writes next to nothing."""
     notebook.take_up()
-    said = notebook.kernel.run("print(keepstate.snapshot().id == s.restored.snapshot.id)")
-    assert said.text == "True\n"
-    assert "'big'" in notebook.kernel.run("print(keepstate.snapshot('note').names)").text
+    said = notebook.kernel.run("p = keepstate.snapshot('note'); print(p.names[0], p.written_bytes < 100_000)")
+    assert said.text == "big True\n"
 
 
 @pytest.mark.parametrize(
@@ -280,4 +279,5 @@ def test_a_process_that_the_user_forks_meanwhile_goes_its_way(notebook):
         "code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n"
         "with multiprocessing.get_context('fork').Pool(1) as pool: print(code, pool.map(work, [1, 2]))"
     )
-    assert notebook.kernel.run(fork).text == "7 [2, 3]\n"
+    # From 3.12 on a warning of Python's comes first, as every kernel has threads.
+    assert notebook.kernel.run(fork).text.endswith("7 [2, 3]\n")

@@ -9,7 +9,7 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keepstate._repository import fingerprint, fingerprint_stream
+from keepstate._repository import fingerprint_stream
 from keepstate._repository.cutting import cut
 
 LEAST = 1 << 10
@@ -108,7 +108,7 @@ def test_a_change_touches_few_pieces(kind, before, at, removed, inserted):
 
 def test_very_long_streams_have_longer_pieces_far_behind(monkeypatch):
     """A list has room for 2**20 pieces, and streams up to 100 GB must fit; what is before stays as it is."""
-    monkeypatch.setattr(fingerprint, "FAR_BYTES", 4 << 20)
+    monkeypatch.setitem(fingerprint_stream.__globals__, "FAR_BYTES", 4 << 20)
     data = content("noise", 8 << 20)
     lengths = [piece.length for piece in fingerprint_stream(data, seed=1, known={})]
     shorter = [piece.length for piece in fingerprint_stream(data[: 5 << 20], seed=1, known={})]

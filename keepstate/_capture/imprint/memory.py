@@ -168,7 +168,7 @@ def runs(first: Numbers, count: Numbers, *, most: int = 1 << 19) -> Iterator[tup
     Yields:
         The numbers, and for each the index of its run.
 
-    >>> [(list(a), list(b)) for a, b in runs(np.array([5, 20]), np.array([3, 2]))]
+    >>> [(a.tolist(), b.tolist()) for a, b in runs(np.array([5, 20]), np.array([3, 2]))]
     [([5, 6, 7, 20, 21], [0, 0, 0, 1, 1])]
     """
     done = np.cumsum(count)

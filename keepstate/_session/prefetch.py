@@ -103,7 +103,7 @@ class Prefetch:
                 while self._unread and not self._stop.is_set():
                     self._read(self._unread.popleft())
                     self._offer()
-                if not self._ready and not self._asked:
+                if not (self._ready or self._asked or self._unread):
                     return
                 self._clock.wait(self._stop, LOOK_SECONDS)
                 self._offer()
@@ -163,13 +163,13 @@ class Prefetch:
     def _decode_for(self, seconds: float) -> None:
         until = self._clock.monotonic() + seconds
         for group in filter(self._may_decode, list(self._ready)):
+            self._ready.remove(group)  # first: what fails must not be offered to the kernel's loop for ever
             ahead = group.ahead
             if ahead is not None and ahead.needs_torch and self._import_torch():
                 self._coming.read_anew(group)
                 self._unread.append(group)
             else:
                 self._coming.bring([group])
-            self._ready.remove(group)
             if self._clock.monotonic() >= until:
                 return
 

@@ -273,6 +273,27 @@ def test_a_long_stream_is_decoded_when_nobody_has_been_there_for_a_while(world, 
     clock.advance(1)
 
 
+def test_what_cannot_be_brought_is_not_offered_to_the_loop_again(world):
+    """Otherwise the kernel would do nothing else."""
+    world.keep("", short={1: print})
+    kernel, troubles, clock = Kernel(), [], ManualClock()
+    coming = world.begin()
+
+    def explode(_outcome):
+        raise OSError("the disk is gone")
+
+    coming._explain = explode
+    thread = Prefetch(coming, kernel, trouble=troubles.append, clock=clock)
+    thread.start()
+    assert kernel.asked.wait(TIMEOUT)
+    clock.advance(2 * prefetch.QUIET_SECONDS)
+    kernel.turn()
+    thread.stop()
+    assert [str(trouble) for trouble in troubles] == ["the disk is gone"]
+    assert kernel.callbacks == []
+    assert world.coming.names == ("short",)
+
+
 def test_the_thread_rests_while_somebody_waits(world, fetch):
     """A small name that is asked for passes a large one that is being read."""
     world.keep("small = {1: print}", large=np.random.default_rng(0).random(3_000_000))

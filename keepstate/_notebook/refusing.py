@@ -27,7 +27,9 @@ def interruptible() -> Iterator[None]:
     For a cell with a top-level ``await`` ipykernel notes an interrupt in its loop, which stands still here.
     """
     own = signal.default_int_handler
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is own:
+    on_main = threading.current_thread() is threading.main_thread()
+    # None: a handler in C from before Python began, which could not be put back.
+    if not on_main or signal.getsignal(signal.SIGINT) in (own, None):
         yield
         return
     before = signal.signal(signal.SIGINT, own)

@@ -228,7 +228,8 @@ class Saving:
                 self.pruning.now()
                 raise StoreFullError(saved.trouble)
             raise StoreError(saved.trouble)
-        self.error, self.skipped = REFUTED if saved.unwritten.refuted else None, saved.skipped
+        refuted = self.options.dirty_pages and self._unwritten is None
+        self.error, self.skipped = REFUTED if refuted else None, saved.skipped  # said until the end
         self.folders.saved(saved.memories, saved.unfinished)
         self._encode_seconds, self._logical_bytes = saved.encode_seconds, saved.logical_bytes
         self._grouped = frozenset(frozenset(group) for group in saved.groups)

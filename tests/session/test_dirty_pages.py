@@ -125,6 +125,7 @@ def test_what_proves_wrong_is_told_and_used_no_more(run_script):
         big[1_000_000] = -1
         other[5:10] = 7
         keepstate.snapshot()
+        keepstate.snapshot("a save that goes well does not hide it")
         print(keepstate.status().error)
         print(descriptors())
         keepstate.stop()

@@ -213,18 +213,12 @@ def group_floor_bytes(shared: int) -> int:
 def _settle(channel: Channel) -> None:
     gc.disable()
     _offer_itself()
-    _leave_session()
     _leave_signals()
     _leave_descriptors({channel.answer_out, channel.stall_in, *DirtyPages.descriptors()})
     _leave_hooks()
     gc.freeze()
     _step_back()
     _use_one_thread()
-
-
-def _leave_session() -> None:
-    # Out of the kernel's process group: an interrupt or a shutdown of the kernel is not meant for us.
-    os.setsid()
 
 
 def _leave_signals() -> None:

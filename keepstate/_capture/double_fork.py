@@ -10,6 +10,8 @@ A usual double fork copies the page tables twice, and its intermediate process c
 of the second copy. Here the intermediate one calls ``vfork``, which shares its memory and puts it to sleep
 in the kernel; the third process then kills it in that sleep and is the sole owner of the memory. So the
 intermediate process exists for some ten microseconds, in which this thread keeps the GIL and reaps it.
+Before that the third one leaves the process group: once the fork has returned here, whatever kills this
+process with its whole group (a notebook server does, on a restart) no longer meets the copy.
 
 The C library notes each thread's id in memory, for the owners of its recursive locks. The kernel would set
 that note to zero when the intermediate process dies (measured: one child of a thousand then waited for ever
@@ -70,7 +72,7 @@ def split(board: mmap.mmap) -> Split:
     """Fork. Returns once in this process and once in a copy that has no parent here.
 
     Args:
-        board: Shared memory; the pid of the copy is written to its first 8 bytes before anything else.
+        board: Shared memory; the pid of the copy is in its first 8 bytes once this has returned here.
 
     Raises:
         OSError: The system made no new process; nothing has changed.
@@ -107,6 +109,7 @@ class _Libc:
         )
         self.fork: Callable[[], int] = library.fork
         self.vfork: Callable[[], int] = library.vfork
+        self.setsid: Callable[[], int] = library.setsid
         self.kill: Callable[[int, int], int] = library.kill
         self.poll: Callable[..., int] = library.poll
         self.waitpid: Callable[..., int] = library.waitpid
@@ -148,6 +151,10 @@ def _steps(libc: _Libc, record: list[int], entry: _PollEntry, board: mmap.mmap) 
     def run(function: Callable[[], object], condition: Iterator[object]) -> Iterator[object]:
         return map(operator.call, compress((function,), condition))
 
+    def settle() -> Iterator[object]:
+        pid_to_board = map(partial(struct.pack_into, "q", board, 0), run(os.getpid, zero(_FORK)))
+        return chain(pid_to_board, run(libc.setsid, zero(_FORK)))
+
     both = chain(
         run(gc.disable, iter((True,))),
         run(libc.before, iter((True,))),
@@ -159,6 +166,7 @@ def _steps(libc: _Libc, record: list[int], entry: _PollEntry, board: mmap.mmap) 
         again = chain(
             map(put(_AGAIN), run(libc.fork, zero(_FORK))),
             run(partial(libc.end, 0), get(_AGAIN)),
+            settle(),
         )
     else:
         number = _SET_TID_ADDRESS[os.uname().machine]
@@ -167,12 +175,10 @@ def _steps(libc: _Libc, record: list[int], entry: _PollEntry, board: mmap.mmap) 
             map(put(_AGAIN), run(libc.vfork, zero(_FORK))),
             run(partial(libc.end, _LOST), get(_AGAIN)),  # vfork failed; if it had not, we would be asleep
             map(partial(setattr, libc.note, "value"), run(os.getpid, zero(_FORK))),
+            settle(),
             map(libc.kill, compress(get(_SELF), zero(_FORK)), repeat(int(signal.SIGKILL))),
         )
-    copy = chain(
-        map(partial(struct.pack_into, "q", board, 0), run(os.getpid, zero(_FORK))),
-        run(libc.after_child, zero(_FORK)),
-    )
+    copy = run(libc.after_child, zero(_FORK))
     parent = chain(
         run(libc.after_parent, get(_FORK)),
         map(put(_DESCRIPTOR), map(_descriptor_of, compress(get(_FORK), positive(_FORK)))),

@@ -317,6 +317,22 @@ def test_outlives_the_kernel(scenario, tmp_path):
     assert marker.read_text() == "True"
 
 
+def test_has_left_the_group_when_the_fork_returns(scenario):
+    """At no moment after the fork does a kill of the kernel's whole group meet the child."""
+    assert (
+        scenario("""
+        def is_still_with_us():
+            taken = take(lambda: 1)
+            pid = taken._watch._channel.board.read().pid
+            group = os.getpgid(pid)
+            taken.finish()
+            return group == os.getpgrp()
+        show(sum(is_still_with_us() for _ in range(30)))
+    """)
+        == 0
+    )
+
+
 def test_both_sides_know_the_stall(scenario):
     """The child is told how long the main thread was held, and it is what the parent measured."""
     parent, child = scenario("""

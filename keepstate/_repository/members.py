@@ -16,7 +16,7 @@ from keepstate._repository.manifests import ManifestFolder
 from keepstate._repository.reader import ChunkReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -104,6 +104,12 @@ class Members:
     def learn(self, catalog: Catalog) -> None:
         """Remember what a save has found."""
         self._catalogs[catalog.folder.root.name] = catalog
+
+    def cover(self, folder: MemberFolder, pack_ids: Iterable[str]) -> None:
+        """Remember of which packs an index holds the footers."""
+        catalog = self._catalogs.get(folder.root.name)
+        if catalog is not None:
+            self.learn(catalog.covered(own for own in pack_ids if own in catalog.packs))
 
     def mark(self, location: Location) -> None:
         """Remember a damaged copy: the next save writes that chunk again if it still has it."""

@@ -30,7 +30,7 @@ from keepstate._repository.retention import Retention, Scope, chosen
 from keepstate._repository.superseded import Wishes
 from keepstate._repository.usage import Usage, usage_of_member
 from keepstate._repository.verify import VerifyReport, verify_member
-from keepstate._repository.writer import Writer
+from keepstate._repository.writer import Commit, Writer
 from keepstate.errors import FormatError, KeepstateError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -209,6 +209,16 @@ class Repository:
         """Learn which packs others have added or deleted."""
         self._members.refresh()
         self._device = self._disk.device(self.path)
+
+    def absorb(self, commit: Commit) -> None:
+        """Learn of what a save in another process has added.
+
+        A child that was forked for a save begins with what is known here: not knowing of the index that the
+        child before it has written, it would write one with each save.
+        """
+        self.refresh()
+        if commit.indexed:
+            self._members.cover(member_folder(self.path, commit.manifest.member), commit.indexed)
 
     # Writing
 

@@ -52,6 +52,8 @@ class Commit(msgspec.Struct, frozen=True):
     """Ids of the packs that it added."""
     known: dict[bytes, bytes]
     """Fingerprint → chunk id of every piece of this snapshot."""
+    indexed: list[str] = []
+    """Ids of the packs of which an index holds the footer since this save."""
 
 
 class Writer:
@@ -87,6 +89,7 @@ class Writer:
         self._written: set[bytes] = set()
         self._relied: set[bytes] = set()
         self._known: dict[bytes, bytes] = {}
+        self._indexed: list[str] = []
         self._temporaries = 0
         self._open = True
 
@@ -229,7 +232,7 @@ class Writer:
                 manifest, packs = self._commit(build)
         finally:
             self.abandon()
-        return Commit(manifest, packs, self._known)
+        return Commit(manifest, packs, self._known, self._indexed)
 
     def _commit(self, build: Callable[[int], Manifest]) -> tuple[Manifest, list[str]]:
         self._finish_pack()
@@ -261,12 +264,16 @@ class Writer:
         return [packer.pack_id for packer in self._finished]
 
     def _write_index(self) -> None:
+        before = self._catalog
         try:
             self._catalog = index.cover(
-                self._disk, self._catalog, temporary=self._temporary(), take=self._floor.take
+                self._disk, before, temporary=self._temporary(), take=self._floor.take
             )
         except StoreError:
-            pass  # an index only accelerates; if the disk is in trouble, the manifest will tell
+            return  # an index only accelerates; if the disk is in trouble, the manifest will tell
+        if self._catalog is not before:
+            packs = self._catalog.packs.items()
+            self._indexed = [own for own, info in packs if info.covered and not before.packs[own].covered]
 
     def _encode(self, build: Callable[[int], Manifest], pack_bytes: int) -> tuple[Manifest, bytes]:
         manifest = build(pack_bytes)

@@ -236,7 +236,7 @@ class Saving:
         self._imprints.absorb(saved.imprints)
         if saved.commit is None:
             return snapshot_of(self.last) if saved.unchanged and self.last is not None else None
-        self.repository.refresh()
+        self.repository.absorb(saved.commit)
         self.last, self._known = saved.commit.manifest, saved.commit.known
         self._sequence = self.last.sequence
         if self.far is not None:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Literal
 from keepstate._base import table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 Reason = Literal["manual", "cell", "timer", "idle", "lifetime", "memory", "signal", "exit", "loop"]
 Consistency = Literal["cell", "statement", "operation"]
 Durability = Literal["pending", "local", "queued", "verified"]
+
+MOST_ROWS = 20
+"""How many names that fared alike a report lists: about a screen's height. Failures are all listed."""
 
 CONSISTENCY_RANK: Mapping[Consistency, int] = {"operation": 0, "statement": 1, "cell": 2}
 
@@ -84,12 +87,10 @@ class RestoreReport:
     """What they take."""
 
     def _rows(self) -> list[list[str]]:
-        rows = [[name, "restored", ""] for name in self.restored]
-        rows += [
-            [name, "coming", "in the background; a cell that uses it waits for it"] for name in self.coming
-        ]
-        rows += [[name, "left alone", "the notebook has it already"] for name in self.kept_live]
-        rows += [[name, "not restored", why] for name, why in self.failed.items()]
+        rows = _some(self.restored, "restored", "")
+        rows += _some(self.coming, "coming", "in the background; a cell that uses it waits for it")
+        rows += _some(self.kept_live, "left alone", "the notebook has it already")
+        rows += [[name, "not restored", why] for name, why in self.failed.items()]  # each has its own reason
         return rows
 
     def _title(self) -> str:
@@ -115,6 +116,16 @@ class RestoreReport:
     def _repr_html_(self) -> str:
         title = " ".join([self._title(), *self.remarks])
         return table.as_html(title, ["name", "state", "why"], self._rows())
+
+
+def _some(names: Sequence[str], state: str, why: str) -> list[list[str]]:
+    return [[name, state, why] for name in _first(names)]
+
+
+def _first(names: Sequence[str]) -> Sequence[str]:
+    if len(names) <= MOST_ROWS:
+        return names
+    return [*names[: MOST_ROWS - 1], f"and {len(names) - MOST_ROWS + 1} more"]
 
 
 def _place(where: Where) -> str:
@@ -167,7 +178,7 @@ class Status:
             ["host", self.host],
             ["limits", ", ".join(limits) or "none known"],
             ["deadline", self._countdown()],
-            ["tracked", ", ".join(self.tracked) or "nothing"],
+            ["tracked", ", ".join(_first(self.tracked)) or "nothing"],
             [
                 "last snapshot",
                 "none yet"

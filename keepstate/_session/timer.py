@@ -174,7 +174,11 @@ class _Scheduler(BlockingScheduler):  # type: ignore[misc]  # it has no types
 
     def _process_jobs(self) -> float | None:
         self._arrange()
-        super()._process_jobs()
+        try:
+            super()._process_jobs()
+        except JobLookupError:  # it looks elsewhere for a job that it has just run once it is being stopped
+            if self.running:
+                raise
         self._ring()
         left = self._arrange()  # a job that has run is gone, and may have changed the plan
         return None if left is None else min(max(SHORTEST_SLEEP_SECONDS, left), LONGEST_SLEEP_SECONDS)

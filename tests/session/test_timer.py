@@ -234,6 +234,25 @@ def test_an_alarm_may_stop_the_timer(bench):
     assert one.told.empty()
 
 
+def test_a_stop_while_a_job_is_run_ends_its_thread_in_silence(bench, monkeypatch):
+    """The scheduler is stopped by another thread between a job and its removal: nothing reaches stderr."""
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    one = bench()
+
+    class Due(list):
+        def append(self, name):
+            super().append(name)
+            one.timer._scheduler.shutdown(wait=False)  # what a stop elsewhere has done by now
+
+    one.timer._due = Due()
+    one.at(now=0)
+    one.timer.start()
+    thread = one.timer._scheduler.thread
+    thread.join(PATIENCE)
+    assert (raised, thread.is_alive()) == ([], False)
+
+
 def test_after_its_end_nothing_rings_and_nothing_is_refused(bench):
     """stop() leaves no thread; it and poke() may be called again, or without a start."""
     one = bench()

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 def test_a_storm_of_interrupts(each_python):
     """Hundreds of interrupts beside requests are each one KeyboardInterrupt; none is lost or otherwise."""
-    assert each_python("""
+    sent, *rest = each_python("""
         import logging       # registers functions around a fork, written in Python up to 3.12
         sent = caught = others = n = 0
+        last = False         # whether no more are sent than that one
         inside = -1          # how many had been caught when the loop was entered
         hunter = Hunter(globals(), lambda: caught, 10**9)
         def storm():
-            global sent
+            global sent, last
             end = time.monotonic() + 60
-            for number in range(300):
-                while inside < number and time.monotonic() < end:
+            while not last:
+                while inside < sent and time.monotonic() < end:
                     time.sleep(0.0002)
-                time.sleep(0.0003 * (number % 7))
+                time.sleep(0.0003 * (sent % 7))
+                last = (sent >= 300 and len(hunter.found) > 5) or time.monotonic() > end
                 sent += 1
                 os.kill(os.getpid(), signal.SIGINT)
         def work():
@@ -25,7 +27,7 @@ def test_a_storm_of_interrupts(each_python):
         thread = threading.Thread(target=storm)
         hunter.start()
         thread.start()
-        while caught < 300:
+        while not last or caught < sent:
             try:
                 inside = caught
                 while True:
@@ -44,7 +46,9 @@ def test_a_storm_of_interrupts(each_python):
         for _ in range(1000):
             pass
         show([sent, caught, others, len(hunter.found) > 5, repr(hunter.points.trouble), sys.gettrace()])
-    """) == [300, 300, 0, True, "None", None]
+    """)
+    assert sent > 300
+    assert rest == [sent, 0, True, "None", None]
 
 
 def test_an_interrupt_inside_the_callback(each_python):

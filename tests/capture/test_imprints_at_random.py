@@ -149,7 +149,7 @@ def change_and_look(seed):
         watcher.look("a", "b", "c")
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32))
 def test_random_graphs_are_never_stale(seed):
     """None is, in a few graphs."""

@@ -164,8 +164,12 @@ def has_ended(process):
 
 @pytest.mark.parametrize(
     "stuck",
-    ["import ctypes; ctypes.PyDLL(None).sleep(600)", "sum(range(10**12))"],
-    ids=["in a call of C", "in a loop of C"],
+    [
+        pytest.param(
+            "import ctypes; ctypes.PyDLL(None).sleep(600)", id="in a call of C", marks=pytest.mark.torture
+        ),
+        pytest.param("sum(range(10**12))", id="in a loop of C"),
+    ],
 )
 def test_a_kernel_that_is_stuck_in_c_dies_of_sigterm_at_once(kernel, tmp_path, stuck):
     """No handler of ours stands between the signal and its effect: it would never get to run."""

@@ -10,11 +10,11 @@ START = "import keepstate\nsession = keepstate.start(store='store', track='all',
 DATA = Path(__file__).parent.parent / "data"
 CELLS = [cell.strip() for cell in (DATA / "notebook.py").read_text().split("# %%\n")[1:]]
 KILLS = [
-    pytest.param(k, mode, marks=[pytest.mark.torture] if k % 6 != rest else [])
+    pytest.param(k, mode, marks=[pytest.mark.torture] if k % 12 != rest else [])
     for k in range(len(CELLS))
-    for mode, rest in (("eager", 0), ("lazy", 3))
+    for mode, rest in (("eager", 0), ("lazy", 6))
 ]
-"""After every third cell, in one of two ways; ``make torture`` has the others. What a cell makes is there at
+"""After every sixth cell, in one of two ways; ``make torture`` has the others. What a cell makes is there at
 later kills, too."""
 LOOK = (DATA / "look_at_everything.py").read_text()
 

@@ -132,6 +132,7 @@ def test_a_server_that_dies_in_mid_transfer_costs_nothing(place):
     place.must_be_sound()
 
 
+@pytest.mark.torture
 def test_a_network_that_is_slow_away_for_seconds_and_fails_now_and_then_costs_nothing(place):
     """One request in twenty fails all the time; the cells see nothing of it, and everything arrives."""
     with FlakyProxy(place.server.port, seed=3) as proxy:

@@ -234,7 +234,15 @@ EMPTY = "steps = []; ballast = []\n"
     ("speed", "first", "tracked", "body", "lost_seconds"),
     [
         pytest.param(5, 610, "'steps'", LOOP, 7.0, id="5-MiB-a-second", marks=pytest.mark.torture),
-        pytest.param(30, 480, "'steps', 'ballast'", LOOP, 4.0, id="30-MiB-a-second-all-tracked"),
+        pytest.param(
+            30,
+            480,
+            "'steps', 'ballast'",
+            LOOP,
+            4.0,
+            id="30-MiB-a-second-all-tracked",
+            marks=pytest.mark.torture,
+        ),
         pytest.param(150, 150, "'steps'", LOOP, 2.0, id="150-MiB-a-second", marks=pytest.mark.torture),
         pytest.param(
             30, 520, "'steps'", CALL, 4.0, id="30-MiB-a-second-inside-one-call", marks=pytest.mark.torture

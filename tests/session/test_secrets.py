@@ -205,11 +205,14 @@ def kaggle(folder, secrets):
 
 
 HOSTS = {"the environment": lambda _folder, secrets: secrets, "colab": colab, "kaggle": kaggle}
-ELSEWHERE = [pytest.param(each, marks=pytest.mark.torture) for each in ("colab", "kaggle")]
-"""For a second kind of store: how keys are found does not depend on it."""
+SOURCES = [
+    "the environment",
+    *(pytest.param(each, marks=pytest.mark.torture) for each in ("colab", "kaggle")),
+]
+"""How keys are found there is shown quickly beside this one."""
 
 
-@pytest.mark.parametrize("source", HOSTS)
+@pytest.mark.parametrize("source", SOURCES)
 def test_a_session_with_keys_leaves_none_anywhere(server, computer, tmp_path, source):
     """Saved, sent, proven, shown and restored elsewhere; the keys come from each of the places."""
     store = server.address("bucket", source.replace(" ", "-"))
@@ -276,7 +279,7 @@ def echoing(status, knows):
         server.server_close()
 
 
-@pytest.mark.parametrize("status", [400, 403])
+@pytest.mark.parametrize("status", [pytest.param(400, marks=pytest.mark.torture), 403])
 def test_a_server_that_repeats_the_keys_is_not_quoted(computer, status):
     """Whatever it says of them, and however: not in the status, the log, a report or a traceback."""
     keys = {**PLANTED, "AWS_SESSION_TOKEN": TOKEN}
@@ -321,7 +324,7 @@ def drive():
         yield running
 
 
-@pytest.mark.parametrize("source", ["the environment", *ELSEWHERE])
+@pytest.mark.parametrize("source", SOURCES)
 def test_a_session_with_drive_leaves_no_key_anywhere(drive, computer, tmp_path, source):
     """Neither the stored credential nor what is in it, nor a token that was got with it."""
     credential = {"GDRIVE_CREDENTIALS": json.dumps({**CREDENTIAL, "token_uri": f"{drive.url}/token"})}

@@ -180,21 +180,21 @@ def lists(count):
 
 
 def change_value(held):
-    held["key_00050000"][1] = 300  # takes a byte more
+    held["key_00020000"][1] = 300  # takes a byte more
 
 
 def append(held):
-    held["key_00050000"].append(70_000)
+    held["key_00020000"].append(70_000)
 
 
 def append_text(held):
-    held["key_00050000"].append("a text, which is another object to remember")
+    held["key_00020000"].append("a text, which is another object to remember")
 
 
 def insert(held):
     entries = list(held.items())
     held.clear()
-    held.update([*entries[:30_000], ("inserted", [1, 2]), *entries[30_000:]])
+    held.update([*entries[:10_000], ("inserted", [1, 2]), *entries[10_000:]])
 
 
 def delete(held):
@@ -208,7 +208,7 @@ def add_key(held):
 @pytest.mark.parametrize("change", [change_value, append, append_text, insert, delete, add_key])
 def test_one_entry_of_a_large_dict(notebook, change):
     """One list changed, lengthened, inserted or taken away: a piece or two of the stream are written."""
-    book = notebook(d=lists(100_000))
+    book = notebook(d=lists(30_000))
     change(book.state["d"])
     assert book.save() < SPARE
     back = book.restored("d")
@@ -231,8 +231,8 @@ def test_a_list_that_grows(notebook):
 
 
 def test_one_of_very_many_arrays(notebook):
-    """Their names alone have 300 kB, which are not written again."""
-    book = notebook(arrays={n: numbers(600, seed=n) for n in range(5000)})
+    """Their names alone have 120 kB, which are not written again."""
+    book = notebook(arrays={n: numbers(600, seed=n) for n in range(2000)})
     book.state["arrays"][7][3] = 1.0
     assert book.save() < 1.1 * 4800 + SPARE
     book.state["arrays"]["more"] = numbers(600)
@@ -243,8 +243,8 @@ def test_one_of_very_many_arrays(notebook):
 
 def test_one_of_very_many_small_arrays(notebook):
     """They lie in the stream itself."""
-    book = notebook(arrays={n: numbers(60, seed=n) for n in range(20_000)})
-    assert book.logical_bytes > 9_000_000
+    book = notebook(arrays={n: numbers(60, seed=n) for n in range(6_000)})
+    assert book.logical_bytes > 2_800_000
     book.state["arrays"][7][3] = 1.0
     assert book.save() < 1.1 * STREAM_PIECE + SPARE
     book.state["arrays"]["more"] = numbers(60)

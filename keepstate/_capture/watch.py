@@ -146,8 +146,14 @@ class _Progress:
 def _processor_time(pid: int) -> tuple[int, bool]:
     """Return its user and system time in ticks, and whether it waits for a disk; (-1, False) if unknown."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = _stat(f"/proc/{pid}")
+        waits = any(_stat(f"/proc/{pid}/task/{each}")[0] == b"D" for each in os.listdir(f"/proc/{pid}/task"))
     except OSError:
         return -1, False  # not begun yet, or gone: then the pipe tells
-    return int(fields[11]) + int(fields[12]), fields[0] == b"D"
+    return int(fields[11]) + int(fields[12]), waits
+
+
+def _stat(folder: str) -> list[bytes]:
+    """Read the fields of a process or thread from its state on."""
+    with open(f"{folder}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()

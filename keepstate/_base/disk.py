@@ -15,11 +15,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keepstate.errors import StoreError, StoreFullError
+
+if sys.platform == "linux":
+    import fcntl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -140,11 +144,30 @@ class Disk:
         """Open a new file for writing and return its descriptor; an existing one is an error."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
+    def bypass_cache(self, descriptor: int) -> bool:
+        """Have what is written from now on go straight to the disk, if it lies in whole and aligned pages.
+
+        Returns:
+            Whether that is to be had: not of every file system, and of memory only in name. What is written
+            is not in the system's memory afterwards, and takes none of it from others.
+        """
+        if sys.platform != "linux":
+            return False
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_DIRECT)
+        except OSError:
+            return False
+        return True
+
     def write(self, descriptor: int, data: bytes | memoryview) -> None:
         """Write all of *data*; ``os.write`` alone may stop at 2 GiB or at a signal."""
         view = memoryview(data).cast("B") if len(data) else memoryview(b"")
         while len(view):
-            view = view[os.write(descriptor, view) :]
+            try:
+                view = view[os.write(descriptor, view) :]
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP) or not _stop_bypassing(descriptor):
+                    raise
 
     def sync(self, descriptor: int) -> None:
         """Return when the file's bytes are on stable storage."""
@@ -251,6 +274,17 @@ class Disk:
 
 
 SYSTEM_DISK = Disk()
+
+
+def _stop_bypassing(descriptor: int) -> bool:
+    """Let the system's memory take what cannot go straight to the disk: the end of a file, mostly."""
+    if sys.platform != "linux":
+        return False
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    if not flags & os.O_DIRECT:
+        return False
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+    return True
 
 
 def device_of(path: Path) -> int | None:

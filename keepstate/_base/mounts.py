@@ -22,6 +22,8 @@ ELSEWHERE = frozenset(
     }
 )
 """File systems whose files another machine may change: no event comes then, and their clock is not ours."""
+OWN_DISK = frozenset({"ext4", "xfs", "overlay"})
+"""File systems of a disk of this machine that take bytes past the system's memory, or say if they do not."""
 _TABLE = "/proc/self/mountinfo"
 
 
@@ -58,6 +60,11 @@ def is_elsewhere(kind: str) -> bool:
 def is_mounted_elsewhere(path: os.PathLike[str]) -> bool:
     """Say whether *path* is, by the table of mounts alone, where another machine may write."""
     return is_elsewhere(file_system(os.fspath(path)))
+
+
+def is_on_own_disk(path: os.PathLike[str]) -> bool:
+    """Say whether *path*, all links followed, is surely on a disk of this machine: not in memory or afar."""
+    return file_system(os.path.realpath(path)) in OWN_DISK
 
 
 def _plain(text: str) -> str:

@@ -6,6 +6,7 @@ the disk, not what is written.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,11 +59,13 @@ class Floor:
         self._folder = folder
         self._floor_bytes = floor_bytes
         self._left: int | None = 0
+        self._lock = threading.RLock()
 
     def look(self) -> None:
         """Ask the disk how much may be written."""
-        room = room_of(self._disk, self._folder, floor_bytes=self._floor_bytes)
-        self._left = None if room is None else room.free_bytes - room.floor_bytes
+        with self._lock:
+            room = room_of(self._disk, self._folder, floor_bytes=self._floor_bytes)
+            self._left = None if room is None else room.free_bytes - room.floor_bytes
 
     def take(self, nbytes: int) -> None:
         """Let *nbytes* be written.
@@ -70,13 +73,14 @@ class Floor:
         Raises:
             StoreFullError: Less than the floor would be free after that.
         """
-        if self._left is not None and self._left < nbytes:
-            self.look()
-        if self._left is None:
-            return  # the disk does not say; it will when it is full
-        if self._left < nbytes:
-            raise self._refusal()
-        self._left -= nbytes
+        with self._lock:
+            if self._left is not None and self._left < nbytes:
+                self.look()
+            if self._left is None:
+                return  # the disk does not say; it will when it is full
+            if self._left < nbytes:
+                raise self._refusal()
+            self._left -= nbytes
 
     def _refusal(self) -> StoreFullError:
         room = room_of(self._disk, self._folder, floor_bytes=self._floor_bytes) or Room(0, 0)

@@ -63,8 +63,12 @@ def encode_start(pack_id: str) -> bytes:
 
 def encode_end(pack_id: str, entries: Iterable[Entry]) -> bytes:
     """Footer and trailer."""
-    footer = b"".join(_ENTRY.pack(*entry) for entry in entries)
-    return end_of(pack_id, footer)
+    return end_of(pack_id, footer_of(entries))
+
+
+def footer_of(entries: Iterable[Entry]) -> bytes:
+    """The footer alone."""
+    return b"".join(_ENTRY.pack(*entry) for entry in entries)
 
 
 def end_of(pack_id: str, footer: Footer) -> bytes:

@@ -1,6 +1,6 @@
 """Fill one pack: chunks go into a temporary file, which gets its name only when the snapshot is committed.
 
-Knows the disk and the layout of packs, not what chunks mean. After its first failure it takes no more.
+Knows the layout of packs, not what chunks mean, nor how bytes come to the disk.
 """
 
 from __future__ import annotations
@@ -9,45 +9,42 @@ from typing import TYPE_CHECKING
 
 from xxhash import xxh3_64_intdigest
 
-from keepstate._base.disk import Disk, translate
-from keepstate._repository import chunk, pack
-from keepstate.errors import StoreError, StoreFullError
+from keepstate._repository import chunk, compression, pack
+from keepstate._repository.outlet import OutFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from keepstate._repository.floor import Floor
-
-_BUFFER_BYTES = 1 << 18
-"""Small chunks are gathered up to this many bytes, so that a thousand of them are not two thousand writes."""
+    from keepstate._repository.outlet import Outlet
 
 
 class Packer:
     """One pack that is being written.
 
     Args:
-        disk: Where the operations go.
+        outlet: How it is written.
         path: A temporary name that nobody else uses.
         pack_id: 32 hexadecimal digits, new.
         floor: What every write has to ask; ``None``: nobody.
 
     Raises:
-        StoreError: The file cannot be made.
+        StoreError: The file cannot be made, or the outlet has failed before.
     """
 
-    def __init__(self, disk: Disk, path: Path, *, pack_id: str, floor: Floor | None = None) -> None:
+    def __init__(self, outlet: Outlet, path: Path, *, pack_id: str, floor: Floor | None = None) -> None:
         self.path = path
         self.pack_id = pack_id
         self.entries: list[pack.Entry] = []
-        self._disk = disk
-        self._floor = floor
-        self._buffer = bytearray(pack.encode_start(pack_id))
-        self._end = pack.HEADER_BYTES
-        self._broken = False
+        self.is_finished = False
+        """Whether it takes no more."""
+        self._end = 0
+        self._file = OutFile(outlet, path, floor=floor)
         try:
-            self._descriptor: int | None = disk.create(path)
-        except OSError as error:
-            raise translate(error, path) from error
+            self._append(pack.encode_start(pack_id))
+        except BaseException:
+            self._file.discard()
+            raise
 
     @property
     def nbytes(self) -> int:
@@ -60,71 +57,40 @@ class Packer:
         return self._end >= pack.TARGET_BYTES or len(self.entries) >= pack.MOST_ENTRIES
 
     @property
-    def is_finished(self) -> bool:
-        """Whether it takes no more."""
-        return self._descriptor is None
+    def is_checked(self) -> bool:
+        """Whether the chunks were checked as they were written; else they must be read back."""
+        return self._file.is_checked
 
-    def add(self, own_id: bytes, kind: int, plain_length: int, stored: bytes | memoryview) -> None:
+    def add(self, header: chunk.ChunkHeader, stored: bytes | memoryview) -> None:
         """Append a chunk; *stored* will not be read again after the return.
 
         Raises:
             StoreError: The disk failed, now or before.
         """
-        header = chunk.ChunkHeader(own_id, kind, plain_length, len(stored), xxh3_64_intdigest(stored))
-        self._buffer += chunk.encode_header(header)
-        if len(stored) < _BUFFER_BYTES // 2:
-            self._buffer += stored
-            if len(self._buffer) >= _BUFFER_BYTES:
-                self._flush()
-        else:
-            self._flush()
-            self._write(stored)
-        self.entries.append(pack.Entry(own_id, self._end, len(stored), plain_length, kind))
-        self._end += chunk.HEADER_BYTES + len(stored)
+        self.entries.append(pack.Entry(header.id, self._end, header.stored, header.plain, header.compression))
+        self._append(chunk.encode_header(header))
+        self._append(stored, header.checksum, header.id if header.compression == compression.NONE else b"")
 
     def finish(self) -> None:
-        """Append footer and trailer and return when all is on stable storage.
+        """Append footer and trailer; all is on stable storage when the outlet has settled.
 
         Raises:
             StoreError: The disk failed, now or before.
         """
-        end = pack.encode_end(self.pack_id, self.entries)
-        self._buffer += end
-        self._flush()
-        self._end += len(end)
-        if self._descriptor is not None:
-            try:
-                self._disk.sync(self._descriptor)
-            except OSError as error:
-                self._broken = True
-                raise translate(error, self.path) from error
-        self.close()
+        self.is_finished = True
+        self._append(pack.encode_end(self.pack_id, self.entries))
+        self._file.finish()
 
     def close(self) -> None:
         """Give the descriptor back; the file stays."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            try:
-                self._disk.close(descriptor)
-            except OSError as error:
-                self._broken = True
-                raise translate(error, self.path) from error
+        self.is_finished = True
+        self._file.close()
 
-    def _flush(self) -> None:
-        self._write(self._buffer)
-        self._buffer = bytearray()
+    def discard(self) -> None:
+        """Take back descriptor and file."""
+        self.is_finished = True
+        self._file.discard()
 
-    def _write(self, data: bytes | bytearray | memoryview) -> None:
-        if self._broken or self._descriptor is None:
-            raise StoreError(f"pack {self.pack_id[:12]} is broken by an earlier failure")
-        view = memoryview(data)
-        try:
-            if self._floor is not None:
-                self._floor.take(view.nbytes)
-            self._disk.write(self._descriptor, view)
-        except StoreFullError:
-            self._broken = True  # a pack has no gaps
-            raise
-        except OSError as error:
-            self._broken = True  # how much of it is in the file is not known
-            raise translate(error, self.path) from error
+    def _append(self, data: bytes | memoryview, checksum: int | None = None, own: bytes = b"") -> None:
+        self._file.append(data, xxh3_64_intdigest(data) if checksum is None else checksum, own)
+        self._end += len(data)

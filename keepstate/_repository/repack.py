@@ -8,8 +8,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from xxhash import xxh3_64_intdigest
+
 from keepstate._base.disk import make_directories, sync_upwards, translate
 from keepstate._repository import chunk, pack
+from keepstate._repository.crew import Crew
+from keepstate._repository.outlet import Outlet
 from keepstate._repository.packer import Packer
 from keepstate._repository.reader import open_packs, read_copy
 from keepstate._repository.verify import check_pack
@@ -81,6 +85,7 @@ def copy_chunks(
     """
     packers: list[Packer] = []
     done: set[str] = set()
+    outlet = Outlet(disk, Crew(1).writers[0], direct=False)
     try:
         for pack_id, locations in wanted.items():
             try:
@@ -88,7 +93,7 @@ def copy_chunks(
             except IntegrityError:
                 continue
             for location, each in zip(locations, stored, strict=True):
-                _room(packers, disk, temporary).add(*_facts(location), each)
+                _room(packers, outlet, temporary).add(_header(location, each), each)
             done.add(pack_id)
         for packer in packers:
             if not packer.is_finished:
@@ -101,16 +106,17 @@ def copy_chunks(
     return packers, done
 
 
-def _room(packers: list[Packer], disk: Disk, temporary: Callable[[], Path]) -> Packer:
+def _room(packers: list[Packer], outlet: Outlet, temporary: Callable[[], Path]) -> Packer:
     if packers and packers[-1].is_full and not packers[-1].is_finished:
         packers[-1].finish()
     if not packers or packers[-1].is_finished:
-        packers.append(Packer(disk, temporary(), pack_id=os.urandom(16).hex()))
+        packers.append(Packer(outlet, temporary(), pack_id=os.urandom(16).hex()))
     return packers[-1]
 
 
-def _facts(location: Location) -> tuple[bytes, int, int]:
-    return location.entry.id, location.entry.compression, location.entry.plain
+def _header(location: Location, stored: bytes) -> chunk.ChunkHeader:
+    entry = location.entry
+    return chunk.ChunkHeader(entry.id, entry.compression, entry.plain, len(stored), xxh3_64_intdigest(stored))
 
 
 def _stored_bytes(disk: Disk, location: Location) -> bytes:

@@ -222,7 +222,15 @@ class Repository:
 
     # Writing
 
-    def writer(self, member: str, *, project: str = "", notebook: str = "", lineage: str = "") -> Writer:
+    def writer(
+        self,
+        member: str,
+        *,
+        project: str = "",
+        notebook: str = "",
+        lineage: str = "",
+        threads: int = 1,
+    ) -> Writer:
         """Begin a save of *member*.
 
         Args:
@@ -230,6 +238,7 @@ class Repository:
             project: Of the coming snapshot; lets others see that it is under way.
             notebook: Likewise.
             lineage: Likewise.
+            threads: That hash and compress; with more than one, another one writes.
 
         Raises:
             StoreError: The store cannot be written.
@@ -260,6 +269,7 @@ class Repository:
             on_packs=self._members.learn,
             drop=partial(self._drop, folder),
             floor_bytes=self._floor_bytes,
+            threads=threads,
         )
 
     def _find_again(self) -> None:

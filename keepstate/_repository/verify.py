@@ -7,11 +7,14 @@ Garbage that a crash has left is no damage.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from keepstate._repository import pack
+from keepstate._repository import chunk, pack
+from keepstate._repository.bulk import sound_chunk
 from keepstate._repository.catalog import Location
+from keepstate._repository.compression import NONE
 from keepstate._repository.fingerprint import CHUNK_BYTES
 from keepstate._repository.reach import Reach
 from keepstate._repository.reader import open_packs, read_copy
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from keepstate._model.manifest import Manifest
     from keepstate._repository.catalog import Catalog
     from keepstate._repository.manifests import DamagedManifest
+    from keepstate._repository.packer import Packer
 
     Progress = Callable[[int, int], None]
     """Told how many bytes are behind, and how many there are in all."""
@@ -72,6 +76,32 @@ def check_pack(disk: Disk, path: Path, *, pack_id: str) -> int:
         raise IntegrityError(why)
     footer, _ = pack.read_footer(disk, path, pack_id=pack_id)
     return len(footer) // pack.ENTRY_BYTES
+
+
+def check_written(disk: Disk, packer: Packer) -> None:
+    """Read back what was written; if it was checked as the disk took it, its end and one chunk alone.
+
+    What was compressed is known to be what its id says, so that its checksum is enough.
+
+    Raises:
+        IntegrityError: Something is not as it was written.
+        StoreError: The pack cannot be read.
+    """
+    footer, _ = pack.read_footer(disk, packer.path, pack_id=packer.pack_id)
+    if footer != pack.footer_of(packer.entries):
+        raise IntegrityError(f"pack {packer.pack_id[:12]} is not what was written")
+    entries = packer.entries
+    if packer.is_checked:
+        # A disk that gives back other bytes than it was given mostly does so everywhere.
+        at = int.from_bytes(os.urandom(4), "little") % len(entries)
+        entries = entries[at : at + 1]
+    with open_packs(disk) as packs:
+        file = packs.file(packer.path)
+        for entry in entries:
+            raw = file.read_at(entry.offset, chunk.HEADER_BYTES + entry.stored)
+            stored = sound_chunk(memoryview(raw), entry)
+            if stored is None or (entry.compression == NONE and chunk.chunk_id(stored) != entry.id):
+                raise IntegrityError(f"chunk {entry.id.hex()[:12]} does not read back as it was written")
 
 
 def damaged_chunks(

@@ -7,41 +7,46 @@ that was forked at any instant can write. Order of steps and why: FORMAT.md §8.
 
 from __future__ import annotations
 
-import os
+import itertools
 from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from keepstate._base.disk import Disk, make_directories, sync_upwards, translating, write_durably
+from keepstate._base.mounts import is_on_own_disk
 from keepstate._model.manifest import Manifest  # noqa: TC001 - msgspec resolves annotations at run time
 from keepstate._repository import index
-from keepstate._repository.chunk import chunk_id
 from keepstate._repository.chunk_list import Leaf, expand, store_list
 from keepstate._repository.compression import Compressor
 from keepstate._repository.conflict import ConflictError
+from keepstate._repository.filler import Filler
 from keepstate._repository.fingerprint import CHUNK_BYTES, Piece, cut_by_content, cut_evenly
 from keepstate._repository.floor import Floor
 from keepstate._repository.lease import HOLD_SECONDS, Lease
 from keepstate._repository.manifests import LIMIT_BYTES as MANIFEST_BYTES
 from keepstate._repository.manifests import decode_manifest, encode_manifest
-from keepstate._repository.packer import Packer
 from keepstate._repository.recheck import may_rely
-from keepstate._repository.verify import check_pack
 from keepstate.errors import FormatError, IntegrityError, InvalidInputError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
     from keepstate._base.clock import Clock
     from keepstate._model.manifest import Ref
     from keepstate._repository.catalog import Catalog
+    from keepstate._repository.filler import Lane
 
 RECORD_BYTES = 16 << 10
 """Length of the chunks of what grows at the end, like the list of cells."""
 RECORD_LEAST_BYTES = 4 << 10
 """Shortest chunk of a record; 8 KiB on average. That of a group with 100,000 small arrays has 5 MB of ids."""
+
+AT_ONCE_BYTES = 32 << 20
+"""New bytes below which one thread does it all: each fills packs of its own, and files should be few."""
+RUN_PIECES = 16
+"""Neighbours that go into one pack, so that they are read back at once, and are compressed in one way."""
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -73,6 +78,7 @@ class Writer:
         on_packs: Callable[[Catalog], None],
         drop: Callable[[Lease], None],
         floor_bytes: int | None = None,
+        threads: int = 1,
     ) -> None:
         self.lease = lease
         self._disk = disk
@@ -84,13 +90,18 @@ class Writer:
         self._drop = drop
         self._floor = Floor(disk, self._folder.root, floor_bytes=floor_bytes)
         self._began = (clock.monotonic(), clock.utc_now())
-        self._packer: Packer | None = None
-        self._finished: list[Packer] = []
-        self._written: set[bytes] = set()
+        self._filler = Filler(
+            disk,
+            temporary=self._temporary,
+            is_there=self._is_there,
+            floor=self._floor,
+            threads=threads,
+            direct=threads > 1 and is_on_own_disk(self._folder.root),
+        )
         self._relied: set[bytes] = set()
         self._known: dict[bytes, bytes] = {}
         self._indexed: list[str] = []
-        self._temporaries = 0
+        self._temporaries = itertools.count(1)
         self._open = True
 
     def __enter__(self) -> Self:
@@ -119,6 +130,7 @@ class Writer:
         *,
         itemsize: int = 1,
         release: Callable[[memoryview], None] | None = None,
+        lasting: bool = True,
     ) -> Ref:
         """Store the bytes that *pieces* make up, in order, and return where they are.
 
@@ -126,20 +138,42 @@ class Writer:
             pieces: Each of 1 byte to 1 MiB.
             itemsize: Bytes per element, for compression.
             release: Called with the memory of each piece once it will not be read again.
+            lasting: Whether the memory of a piece still holds its bytes when the next one is asked for.
 
         Raises:
             ConflictError: A piece without memory is no longer there; save again with ``known={}``.
+            IntegrityError: Something was written, or compressed, that is not what it was to be.
             StoreError: The disk failed.
         """
+        if lasting and len(self._filler.lanes) > 1:
+            pieces = list(pieces)
+            if sum(piece.length for piece in pieces if piece.memory is not None) >= AT_ONCE_BYTES:
+                return self._put_at_once(pieces, itemsize, release)
         compressor = Compressor(itemsize)
-        leaves: list[Leaf] = []
-        for piece in pieces:
-            _check_piece(piece)
-            own = self._put_piece(piece, compressor)
-            if piece.memory is not None and release is not None:
-                release(piece.memory)
-            self._known[piece.fingerprint] = own
-            leaves.append((own, piece.length))
+        leaves = [self._put_piece(piece, compressor, release) for piece in pieces]
+        return store_list(leaves, put=self._put_chunk)
+
+    def _put_at_once(
+        self, pieces: Sequence[Piece], itemsize: int, release: Callable[[memoryview], None] | None
+    ) -> Ref:
+        leaves: list[Leaf] = [(b"", 0)] * len(pieces)
+        starts = iter(range(0, len(pieces), RUN_PIECES))
+        failed = False
+
+        def work(lane: Lane) -> None:
+            nonlocal failed
+            try:
+                for start in starts:  # each thread takes its next one here
+                    compressor = Compressor(itemsize)  # anew: who takes what must not be seen in the bytes
+                    for at, piece in enumerate(pieces[start : start + RUN_PIECES], start):
+                        if failed:
+                            return
+                        leaves[at] = self._put_piece(piece, compressor, release, lane)
+            except BaseException:
+                failed = True
+                raise
+
+        self._filler.at_once(work)
         return store_list(leaves, put=self._put_chunk)
 
     def put_bytes(self, data: bytes | memoryview, *, chunk_bytes: int = RECORD_BYTES) -> Ref:
@@ -169,51 +203,44 @@ class Writer:
             expanded = expand(ref, self._catalog.reader().chunk)
         except (IntegrityError, StoreError):
             return False  # a list is damaged, or cannot be read today
-        return all(self._is_there(own) for own in (*expanded.lists, *(own for own, _ in expanded.leaves)))
+        return all(self._filler.holds(own) for own in (*expanded.lists, *(own for own, _ in expanded.leaves)))
 
-    def _put_piece(self, piece: Piece, compressor: Compressor) -> bytes:
+    def _put_piece(
+        self,
+        piece: Piece,
+        compressor: Compressor,
+        release: Callable[[memoryview], None] | None,
+        lane: Lane | None = None,
+    ) -> Leaf:
+        _check_piece(piece)
         if piece.memory is not None:
-            return self._put_chunk(piece.memory, compressor)
-        if piece.id is None or not self._is_there(piece.id):
+            own = self._put_chunk(piece.memory, compressor, lane)
+            if release is not None:
+                release(piece.memory)
+        elif piece.id is not None and self._filler.holds(piece.id):
+            own = piece.id
+        else:
             raise ConflictError("a part of the last snapshot is gone: save again in full")
-        return piece.id
+        self._known[piece.fingerprint] = own
+        return own, piece.length
 
     def _is_there(self, own: bytes) -> bool:
-        if own in self._written or own in self._relied:
+        if own in self._relied:
             return True
         if self._catalog.has(own):
             self._relied.add(own)
             return True
         return False
 
-    def _put_chunk(self, plain: bytes | memoryview, compressor: Compressor | None = None) -> bytes:
+    def _put_chunk(
+        self, plain: bytes | memoryview, compressor: Compressor | None = None, lane: Lane | None = None
+    ) -> bytes:
         if not self._open:
             raise StoreError("this writer is finished")
-        own = chunk_id(plain)
-        if not self._is_there(own):
-            kind, stored = (compressor or Compressor(1)).compress(memoryview(plain))
-            self._room().add(own, kind, len(plain), stored)
-            self._written.add(own)
-        return own
-
-    def _room(self) -> Packer:
-        if self._packer is not None and self._packer.is_full:
-            self._finish_pack()
-        if self._packer is None:
-            self._floor.look()
-            own_id = os.urandom(16).hex()
-            self._packer = Packer(self._disk, self._temporary(), pack_id=own_id, floor=self._floor)
-        return self._packer
-
-    def _finish_pack(self) -> None:
-        if self._packer is not None:
-            self._packer.finish()
-            self._finished.append(self._packer)
-            self._packer = None
+        return self._filler.put(plain, compressor or Compressor(1), lane)
 
     def _temporary(self) -> Path:
-        self._temporaries += 1
-        return self._folder.temporary / f"{self.lease.id}-{self._temporaries}.tmp"
+        return self._folder.temporary / f"{self.lease.id}-{next(self._temporaries)}.tmp"
 
     def commit(self, build: Callable[[int], Manifest]) -> Commit:
         """Publish what was put, and the manifest last; the writer is finished afterwards, whatever happens.
@@ -235,10 +262,8 @@ class Writer:
         return Commit(manifest, packs, self._known, self._indexed)
 
     def _commit(self, build: Callable[[int], Manifest]) -> tuple[Manifest, list[str]]:
-        self._finish_pack()
-        for packer in self._finished:
-            check_pack(self._disk, packer.path, pack_id=packer.pack_id)
-        manifest, raw = self._encode(build, sum(packer.nbytes for packer in self._finished))
+        self._filler.finish()
+        manifest, raw = self._encode(build, sum(packer.nbytes for packer in self._filler.packers))
         path = self._folder.manifest(manifest)
         if self._disk.exists(path):
             raise InvalidInputError(f"there is a snapshot {manifest.id} already")
@@ -253,15 +278,15 @@ class Writer:
         return manifest, packs
 
     def _publish_packs(self) -> list[str]:
-        shelves = {self._folder.pack(packer.pack_id).parent for packer in self._finished}
+        shelves = {self._folder.pack(packer.pack_id).parent for packer in self._filler.packers}
         for shelf in sorted(shelves):
             make_directories(self._disk, shelf)
-        for packer in self._finished:
+        for packer in self._filler.packers:
             self._disk.publish(packer.path, self._folder.pack(packer.pack_id))
         self._catalog = self._catalog.refreshed()
         self._write_index()
         self._on_packs(self._catalog)
-        return [packer.pack_id for packer in self._finished]
+        return [packer.pack_id for packer in self._filler.packers]
 
     def _write_index(self) -> None:
         before = self._catalog
@@ -298,7 +323,7 @@ class Writer:
         )
         if passed > HOLD_SECONDS:
             raise ConflictError("this save took so long that its lease no longer counts: save again")
-        if not may_rely(self._catalog, manifest, given=self._written | self._relied):
+        if not may_rely(self._catalog, manifest, given=self._filler.written | self._relied):
             raise ConflictError("what this snapshot relies on was pruned meanwhile: save again")
 
     def abandon(self) -> None:
@@ -306,15 +331,7 @@ class Writer:
         if not self._open:
             return
         self._open = False
-        if self._packer is not None:
-            self._finished.append(self._packer)
-            self._packer = None
-        for packer in self._finished:
-            try:
-                packer.close()
-                self._disk.remove(packer.path)
-            except OSError:
-                pass  # swept by the next prune; the error that led here is the one to tell
+        self._filler.abandon()
         self._drop(self.lease)
 
 

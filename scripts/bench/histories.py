@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from xxhash import xxh3_64_intdigest
 
 from keepstate import codecs
 from keepstate._base.clock import SYSTEM_CLOCK
@@ -33,13 +34,15 @@ from keepstate._model.kernel import Cell
 from keepstate._model.manifest import Entry, GroupRecord, Manifest, MemberRecord, PartRecord, Ref
 from keepstate._repository import CHUNK_BYTES, Repository, load_compression, pack
 from keepstate._repository.catalog import Catalog
-from keepstate._repository.chunk import HEADER_BYTES, chunk_id
+from keepstate._repository.chunk import HEADER_BYTES, ChunkHeader, chunk_id
 from keepstate._repository.chunk_list import store_list
 from keepstate._repository.compression import Compressor
+from keepstate._repository.crew import Crew
 from keepstate._repository.fingerprint import STREAM_BYTES
 from keepstate._repository.index import write_index
 from keepstate._repository.layout import member_folder
 from keepstate._repository.manifests import encode_manifest
+from keepstate._repository.outlet import Outlet
 from keepstate._repository.packer import Packer
 from keepstate._repository.writer import RECORD_BYTES
 from keepstate._snapshot.occasion import encode_cells
@@ -92,7 +95,7 @@ class _Packs:
     """Puts chunks into packs, each chunk once."""
 
     def __init__(self, folder: MemberFolder, random: np.random.Generator) -> None:
-        self._disk = _QuickDisk()
+        self._outlet = Outlet(_QuickDisk(), Crew(1).writers[0], direct=False)
         self._folder = folder
         self._random = random
         self._packer: Packer | None = None
@@ -109,9 +112,10 @@ class _Packs:
                 own_id = self._random.bytes(16).hex()
                 path = self._folder.pack(own_id)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._packer = Packer(self._disk, path, pack_id=own_id)
+                self._packer = Packer(self._outlet, path, pack_id=own_id)
             kind, stored = Compressor(1).compress(memoryview(plain))
-            self._packer.add(own, kind, len(plain), stored)
+            header = ChunkHeader(own, kind, len(plain), len(stored), xxh3_64_intdigest(stored))
+            self._packer.add(header, stored)
         return own
 
     def put_bytes(self, data: bytes, *, chunk_bytes: int) -> Ref:

@@ -1,7 +1,11 @@
 """A file is there whole or not at all."""
 
 import errno
+import mmap
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +29,26 @@ def test_written_pieces_are_read_back_whole(tmp_path):
     write_durably(Disk(), tmp_path / "a", [b"one", memoryview(b"two"), b""], temporary=tmp_path / ".t")
     assert (tmp_path / "a").read_bytes() == b"onetwo"
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("folder", ["/dev/shm", "/var/tmp"])  # memory, and mostly a disk
+def test_what_goes_past_the_systems_memory_is_all_there(tmp_path, folder):
+    """Whole and aligned pages, the rest of a page and memory at any address: each is written in its place."""
+    where = Path(tempfile.mkdtemp(dir=folder)) if Path(folder).is_dir() else tmp_path
+    disk, pages = Disk(), memoryview(mmap.mmap(-1, 5 * mmap.PAGESIZE))
+    pages[:] = os.urandom(len(pages))
+    try:
+        for data in ([pages], [pages, pages[:77]], [pages[3:], pages], [pages[1 : 1 + mmap.PAGESIZE]]):
+            descriptor = disk.create(where / "file")
+            disk.bypass_cache(descriptor)
+            for piece in data:
+                disk.write(descriptor, piece)
+            disk.sync(descriptor)
+            disk.close(descriptor)
+            assert (where / "file").read_bytes() == b"".join(data)
+            disk.remove(where / "file")
+    finally:
+        shutil.rmtree(where)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def main(path: Path, expected: Path) -> None:
     index.write_index(SYSTEM_DISK, folder, footers, temporary=folder.temporary / "index")
     with repository.writer("Ana") as writer:  # a save that did not get to its manifest, then a prune
         writer.put_bytes(noise("garbage", 700))
-        writer._finish_pack()
+        writer._filler.finish()
         (garbage,) = writer._publish_packs()
     left = Round(id="0" * 32, packs=[garbage], condemned_at="2026-01-04T00:00:00+00:00", waits_for=["f" * 32])
     write_round(SYSTEM_DISK, folder, left, temporary=folder.temporary / "round")

@@ -192,7 +192,7 @@ def store_table(repository, rows, parts=None):
         stream = writer.put_bytes(msgspec.msgpack.encode(Table(rows)))
         member = MemberRecord("outputs/", "variable", "folder", False)
         record = writer.put_record(GroupRecord("files1", [member], {}, "outputs/", stream, parts))
-        writer._finish_pack()
+        writer._filler.finish()
         writer._publish_packs()
     repository.refresh()
     return Entry(record, "folder", 1)
@@ -271,7 +271,7 @@ def test_a_table_that_is_none(repository, outputs):
         stream = writer.put_bytes(b"\xc1 something else")
         bad = writer.put_record(GroupRecord("files1", [], {}, "o/", stream, []))
         other = writer.put_record(GroupRecord("pickle5", [], {}, "x", stream, []))
-        writer._finish_pack()
+        writer._filler.finish()
         writer._publish_packs()
     repository.refresh()
     with pytest.raises(IntegrityError):

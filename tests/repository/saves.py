@@ -47,11 +47,11 @@ def manifest(names, *, sequence, member="ana", project="p", notebook="n", lineag
     )
 
 
-def save(repository, values, *, sequence, known=None, carried=None, cells=b"", itemsize=1, **more):
+def save(repository, values, *, sequence, known=None, carried=None, cells=b"", itemsize=1, threads=1, **more):
     """Save *values* and return the commit."""
     member = more.get("member", "ana")
     with repository.writer(
-        member, project=more.get("project", "p"), notebook=more.get("notebook", "n")
+        member, project=more.get("project", "p"), notebook=more.get("notebook", "n"), threads=threads
     ) as writer:
         names = put_values(writer, values, known, itemsize) | (carried or {})
         ref = writer.put_bytes(cells) if cells else None

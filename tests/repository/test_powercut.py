@@ -65,10 +65,10 @@ def go_on(store, at):
     assert not files(store / "members", ".tmp"), at
 
 
-def record(root, disk, steps):
+def record(root, disk, steps, **how):
     repository = Repository.open(root, create=True, disk=disk)
     for sequence, values in steps:
-        commit = save(repository, values, sequence=sequence)
+        commit = save(repository, values, sequence=sequence, **how)
         disk.mark(f"committed {commit.manifest.id}", root)
     return repository
 
@@ -79,7 +79,7 @@ def test_first_saves_survive_a_power_cut_at_any_moment(tmp_path):
     root = tmp_path / "disk" / "store"
     disk = RecordingDisk()
     second = VALUES | {"a": VALUES["a"][:-10] + b"0123456789"}
-    record(root, disk, [(1, VALUES), (2, second)])
+    record(root, disk, [(1, VALUES), (2, second)], threads=2)
     values = {snapshot_id("s1", 1): VALUES, snapshot_id("s1", 2): second}
     assert check(tmp_path, root, {}, disk.log, values) > 100
 

@@ -11,6 +11,7 @@ class StandStill:
 
     copy = release = claim = looking = None
     copy_limit_bytes = 0
+    threads = 1
 
     def unfrozen_bytes(self, memory):
         return 0

@@ -28,10 +28,11 @@ FORK_SECONDS = 0.6e-3
 """For an empty process, with the pipes; measured here."""
 COPY_BYTES_PER_SECOND = 8e9
 """Hashing and copying on the main thread; measured 22 and 27 GB/s here, less elsewhere."""
-CHILD_BYTES = 16 * MiB
-"""What a child takes for itself besides the page tables, the user's rewriting not counted. Measured: 8 to
-12 MiB, for a short list as for 200 MiB of arrays. Encoding Python objects takes more (380 MiB for a million
-texts), but then the child is the first to be killed, and costs nobody else."""
+CHILD_BYTES = 32 * MiB
+"""What a child takes for itself besides the page tables, the user's rewriting not counted. Measured: 10 MiB
+for a short list, 21 to 28 MiB for 200 MiB of arrays, which two threads compress. Encoding Python objects
+takes more (380 MiB for a million texts), but then the child is the first to be killed, and costs nobody
+else."""
 GROUP_ROOM_BYTES = 128 * MiB
 """Besides all that this process has: what a child may allocate where one kill takes both of them."""
 

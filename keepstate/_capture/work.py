@@ -36,6 +36,8 @@ class Tools:
     """Told all buffers once, before the first release."""
     looking: Callable[[], AbstractContextManager[None]] | None = None
     """Within it memory may be read by address; ``None`` where it does not stand still."""
+    threads: int = 1
+    """How many may be busy at a time in :meth:`Work.write`."""
 
 
 class Work(Protocol):

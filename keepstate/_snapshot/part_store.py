@@ -37,7 +37,8 @@ class RepositoryPartStore:
     def put(self, pieces: Iterable[memoryview]) -> Ref:
         """Store bytes given in pieces of 1 MiB, the last may be shorter; each is done with at the next."""
         return self._writer.put(
-            piece for memory in pieces for piece in fingerprint_pieces(memory, seed=self._seed, known={})
+            (piece for memory in pieces for piece in fingerprint_pieces(memory, seed=self._seed, known={})),
+            lasting=False,
         )
 
     def put_stream(self, stream: bytes) -> Ref:

@@ -255,6 +255,7 @@ class Save:
                 project=occasion.project,
                 notebook=occasion.notebook,
                 lineage=occasion.lineage,
+                threads=tools.threads,
             ) as writer:
                 return self._publish(self._prepared, writer, tools)
         except ConflictError as error:

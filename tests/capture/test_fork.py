@@ -418,6 +418,27 @@ def test_from_our_own_thread_at_any_moment(each_python):
     )
 
 
+def test_threads_that_the_child_starts_never_hang(each_python):
+    """Beside threads that fight for the GIL and for memory, each child starts its own, and they end."""
+    assert each_python("""
+        from concurrent.futures import ThreadPoolExecutor
+        going = True
+        def busy():
+            while going:
+                [bytes(n * 997) for n in range(300)]
+        for _ in range(2):
+            threading.Thread(target=busy, daemon=True).start()
+        def work():
+            import hashlib
+            with ThreadPoolExecutor(2) as pool, ThreadPoolExecutor(1) as other:
+                done = list(pool.map(lambda n: len(hashlib.sha1(bytes(n * 9999)).digest()), range(40)))
+                return sum(done) + other.submit(len, [threading.Thread(target=int).start()]).result()
+        found = [look(work) for _ in range(15)]
+        going = False
+        show(sorted(set(found)) + [len(found)])
+    """) == [801, 15]
+
+
 def test_openmp_in_the_child_uses_one_thread(scenario):
     """After parallel work in the parent, torch works in the child instead of waiting for lost threads."""
     assert scenario("""

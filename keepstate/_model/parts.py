@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    Stream = bytes | bytearray | memoryview
+
 Role = Literal["variable", "definition"]
 
 
@@ -106,7 +108,9 @@ class StoredGroup:
 
     key: str
     members: tuple[Member, ...]
-    stream: bytes | bytearray
+    stream: Stream
     parts: Sequence[PartReader]
     resolve: Callable[[str], object]
     """Gives the object of a needed definition by its name within the snapshot; may decode other groups."""
+    spent: Callable[[int], object] | None = None
+    """Told how many bytes of the stream have been decoded: nobody reads them again."""

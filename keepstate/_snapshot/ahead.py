@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from keepstate import codecs
 from keepstate._base.at_once import at_once
+from keepstate._base.one_time import OneTime
 from keepstate._model.manifest import PartRecord
 from keepstate._repository.reader import THREADS
 
@@ -42,16 +43,16 @@ class Ahead:
         self._repository = repository
         self._record = record
         self._member = member
-        self.stream = bytearray(record.stream.length)
-        """Whole once all is read."""
+        self.room = OneTime(record.stream.length)
+        """For the stream, which is whole once all is read."""
         self._todo: deque[Callable[[], None]] = deque()
         if record.stream.length:
             stream = repository.part(PartRecord(record.stream, 1, writable=True), member=member)
-            self._todo.extend(stream.steps(memoryview(self.stream)))
+            self._todo.extend(stream.steps(self.room.view))
         self._laid_out = False
         self.memory: codecs.RestoredMemory | None = None
         """Filled once all is read."""
-        self.is_short = len(self.stream) <= SHORT_STREAM_BYTES
+        self.is_short = record.stream.length <= SHORT_STREAM_BYTES
         self.is_harmless = False
         """Whether decoding takes a moment and runs only code of known libraries; known once all is read."""
         self.needs_torch = False
@@ -84,11 +85,11 @@ class Ahead:
         self._todo.clear()
 
     def _lay_out(self) -> None:
-        calls = codecs.calls_of(self.stream) if self.is_short else None
+        calls = codecs.calls_of(self.room.view) if self.is_short else None
         tensors = None if calls is None else codecs.TENSORS in calls
         self.needs_torch = bool(tensors) and "torch" not in sys.modules
         parts = [self._repository.part(part, member=self._member) for part in self._record.parts]
-        self.memory = codecs.memory_of(self.stream, parts)
+        self.memory = codecs.memory_of(self.room.view, parts)
         if not self.needs_torch:
             self._todo.extend(self.memory.ahead(tensors=tensors))
         self.is_harmless = calls is not None and codecs.is_harmless(calls)

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keepstate import codecs
+from keepstate._base.one_time import OneTime
 from keepstate._model.folders import FOLDER_CODEC
+from keepstate._model.manifest import PartRecord
 from keepstate._model.parts import Member, StoredGroup
 from keepstate._snapshot.ahead import Ahead
 from keepstate._snapshot.occasion import decode_cells
@@ -147,12 +149,14 @@ class Loader:
                     f"it was encoded as {record.codec!r}, which this version does not know: upgrade"
                 )
             # All of the stream is checked before anything is decoded; parts are checked as they are read.
+            room = self._stream(record) if ahead is None else ahead.room
             stored = StoredGroup(
                 key=record.key,
                 members=_members(record),
-                stream=self._stream(record) if ahead is None else ahead.stream,
+                stream=room.view,
                 parts=[] if ahead is not None else self._parts(record),
                 resolve=lambda key: self._needed(record, key),
+                spent=room.spent,
             )
             memory = None if ahead is None else ahead.memory
             values = codecs.decode(stored, namespace=self._namespace, memory=memory)
@@ -172,8 +176,14 @@ class Loader:
             self._records[record_id] = record
         return record
 
-    def _stream(self, record: GroupRecord) -> bytes:
-        return self._repository.read(record.stream, member=self._manifest.member)
+    def _stream(self, record: GroupRecord) -> OneTime:
+        try:
+            room = OneTime(record.stream.length)
+        except MemoryError as error:
+            raise StoreError(f"{record.stream.length} bytes do not fit into memory") from error
+        stream = PartRecord(record.stream, 1, writable=True)
+        self._repository.part(stream, member=self._manifest.member).read_into(room.view)
+        return room
 
     def _parts(self, record: GroupRecord) -> list[PartReader]:
         return [self._repository.part(part, member=self._manifest.member) for part in record.parts]

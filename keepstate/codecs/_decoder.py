@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import io
     from collections.abc import Mapping, Sequence
 
-    from keepstate._model.parts import PartReader, StoredGroup
+    from keepstate._model.parts import PartReader, StoredGroup, Stream
 
 
 class MissingLibraryError(CodecError):
@@ -161,7 +161,7 @@ class _StreamUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def memory_of(stream: bytes | bytearray, parts: Sequence[PartReader]) -> RestoredMemory:
+def memory_of(stream: Stream, parts: Sequence[PartReader]) -> RestoredMemory:
     """Lay out the memory of a stream, so that it can be filled before :func:`decode` is called.
 
     Raises:
@@ -198,7 +198,8 @@ def decode(
         if memory is None:
             memory = RestoredMemory(map_of(layout), stored.parts)
         decoding = _Decoding(stored, namespace, memory)
-        unpickler = _StreamUnpickler(open_original(layout.pickles, layout.marks), decoding, memory)
+        file = open_original(layout.pickles, layout.marks, stored.spent)
+        unpickler = _StreamUnpickler(file, decoding, memory)
         for member in stored.members:
             if member.source:
                 show_source(member.source)  # so that a class has it again in the next snapshot

@@ -10,7 +10,7 @@ from keepstate.codecs._sink import MARKS
 from keepstate.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from _typeshed import WriteableBuffer
 
@@ -46,15 +46,26 @@ def original_pieces(kept: memoryview, marks: memoryview | bytes) -> Iterator[mem
     yield kept[at:]
 
 
-def open_original(kept: memoryview, marks: memoryview | bytes) -> io.BufferedReader:
-    """Open what the pickler wrote as a file, without making a copy of it."""
-    return io.BufferedReader(_Original(original_pieces(kept, marks)), READ_AHEAD_BYTES)
+def open_original(
+    kept: memoryview, marks: memoryview | bytes, spent: Callable[[int], object] | None = None
+) -> io.BufferedReader:
+    """Open what the pickler wrote as a file, without making a copy of it.
+
+    Args:
+        kept: What is left without the marks.
+        marks: What :func:`encode_marks` gave.
+        spent: Told now and then how many bytes of *kept* have been read, none of which is read again.
+    """
+    return io.BufferedReader(_Original(original_pieces(kept, marks), spent), READ_AHEAD_BYTES)
 
 
 class _Original(io.RawIOBase):
-    def __init__(self, pieces: Iterator[memoryview | bytes]) -> None:
+    def __init__(self, pieces: Iterator[memoryview | bytes], spent: Callable[[int], object] | None) -> None:
         self._pieces = pieces
+        self._spent = spent
         self._piece: memoryview = memoryview(b"")
+        self._is_kept = False
+        self._kept_bytes = 0
 
     def readable(self) -> bool:
         return True
@@ -68,9 +79,13 @@ class _Original(io.RawIOBase):
                 if piece is None:
                     break
                 self._piece = memoryview(piece)
+                self._is_kept = isinstance(piece, memoryview)
                 continue
             taken = self._piece[: target.nbytes - done]
             target[done : done + taken.nbytes] = taken
             self._piece = self._piece[taken.nbytes :]
             done += taken.nbytes
+            self._kept_bytes += taken.nbytes * self._is_kept
+        if self._spent is not None:
+            self._spent(self._kept_bytes)
         return done

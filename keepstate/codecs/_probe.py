@@ -17,6 +17,8 @@ from keepstate.codecs._stream import layout_of
 if TYPE_CHECKING:
     import io
 
+    from keepstate._model.parts import Stream
+
 _HARMLESS = frozenset({
     "array", "view", "empty", "exported", "object_view", "object_array", "set_object_array", "subclass_array",
     "untyped_storage", "typed_storage", "set_tensor_state", "namespace", "block", "block_refs",
@@ -62,7 +64,7 @@ class _Probe(pickle.Unpickler):
         return _Anything
 
 
-def calls_of(stream: bytes | bytearray) -> frozenset[tuple[str, str]] | None:
+def calls_of(stream: Stream) -> frozenset[tuple[str, str]] | None:
     """Give module and name of all that decoding *stream* looks up; ``None`` if it cannot be told.
 
     Raises:

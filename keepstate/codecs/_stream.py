@@ -27,6 +27,8 @@ from keepstate.errors import IntegrityError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from keepstate._model.parts import Stream
+
 MAGIC = b"ks2\n"
 _END = struct.Struct("<QQQ4s")
 _OLD_MAGIC = b"ks1\n"
@@ -114,14 +116,15 @@ def end_of(memory: MemoryMap, *, marks: Sequence[int]) -> bytes:
     return sink.finish(encode_marks([*marks, *sink.marks]) + end)
 
 
-def layout_of(stream: bytes | bytearray) -> Layout:
+def layout_of(stream: Stream) -> Layout:
     """Return the parts of *stream*.
 
     Raises:
         IntegrityError: This is not a stream of this format.
     """
     view = memoryview(stream)
-    if stream.endswith(MAGIC) and len(stream) >= _END.size:
+    magic = view[-len(MAGIC) :]
+    if magic == MAGIC and len(stream) >= _END.size:
         end = len(stream) - _END.size
         map_bytes, count, map_count, _ = _END.unpack_from(stream, end)
         map_marks_at = end - map_count * MARK_BYTES
@@ -135,7 +138,7 @@ def layout_of(stream: bytes | bytearray) -> Layout:
                 map_marks=view[map_marks_at:end],
                 is_old=False,
             )
-    elif stream.endswith(_OLD_MAGIC) and len(stream) >= _OLD_END.size:
+    elif magic == _OLD_MAGIC and len(stream) >= _OLD_END.size:
         end = len(stream) - _OLD_END.size
         map_at, _ = _OLD_END.unpack_from(stream, end)
         if map_at <= end:

@@ -4,6 +4,7 @@ import collections
 import datetime as dt
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -147,3 +148,19 @@ def test_a_dry_run_makes_nothing():
 
     assert codecs.calls_of(kept({"v": Loud()}).stream)
     assert made == []
+
+
+def test_a_stream_may_be_forgotten_while_it_is_decoded():
+    """What is spent can be overwritten at once: memory never holds a long stream and all that it makes."""
+    value = {number: f"text {number} " * 20 for number in range(5_000)}
+    stored = kept({"v": value})
+    stream, told = bytearray(stored.stream), []
+
+    def forget(end):
+        stream[:end] = bytes(end)
+        told.append(end)
+
+    stored = replace(stored, stream=stream, spent=forget)
+    assert codecs.decode(stored, namespace={"__name__": "__main__"})["v"] == value
+    assert told == sorted(told)
+    assert 0.9 * len(stream) < told[-1] < len(stream)

@@ -1,7 +1,7 @@
 """The way of packs out of this process: gathered in blocks of memory, which somebody else writes.
 
 Knows bytes and the disk, not what they mean. Blocks are whole and aligned pages, so that a disk may take
-them straight from here; the system's own copies would cost a third of the processor time of a save, and 3 s
+them straight from here; the system's own copies would cost a quarter of the processor time of a save, and 3 s
 for each GB where memory has to come from a host first (measured on a virtual machine).
 
 What a disk has taken so is in no other memory, so it is checked here, once the disk has taken it: against the

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._model.snapshot import Durability
     from keepstate._repository import DamagedManifest
 
 
-def snapshot_document(manifest: Manifest, durability: Durability = "local") -> dict[str, object]:
+def snapshot_document(manifest: Head, durability: Durability = "local") -> dict[str, object]:
     """Give what ``log`` and ``show`` say of every snapshot."""
     snapshot = snapshot_of(manifest, durability=durability)
     return {

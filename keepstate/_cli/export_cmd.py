@@ -128,14 +128,14 @@ def _check_target(target: Path, *, force: bool) -> None:
 
 
 def _choose(scope: Scope, repository: Repository, at: str | None) -> Manifest:
-    manifests = scope.manifests(repository)
+    heads = scope.manifests(repository)
     if at is not None:
-        return one_snapshot(manifests, at)
-    one_notebook(manifests, scope)
-    chosen = best_of(manifests)
+        return repository.manifest_of(one_snapshot(heads, at))
+    one_notebook(heads, scope)
+    chosen = best_of(heads)
     if chosen is None:
         raise NotFoundError(f"nothing is kept of {scope}")
-    return chosen
+    return repository.manifest_of(chosen)
 
 
 def _must_have(manifest: Manifest, name: str) -> None:

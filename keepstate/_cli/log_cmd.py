@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._model.snapshot import Durability, Snapshot
 
 _WHOLE = ("snapshot", "taken (UTC)", "reason")
@@ -38,7 +38,7 @@ def log(
     levels: dict[str, Durability] = dict.fromkeys((each.id for each in at_store), scope.level())
     manifests = newest_first([*at_store, *(each for each in scope.waiting() if each.id not in levels)])
     # By all of the member's: one may stay for the sake of another notebook's that is not listed.
-    kept_for = kept_with_reasons(repository.manifests(member=member), now=SYSTEM_CLOCK.utc_now())
+    kept_for = kept_with_reasons(repository.heads(member=member), now=SYSTEM_CLOCK.utc_now())
     remarks = damage_remarks(scope.damaged(repository))
     return Answer(
         document=[
@@ -54,7 +54,7 @@ def log(
 
 
 def _sections(
-    manifests: Iterable[Manifest], kept_for: Collection[str], levels: Mapping[str, Durability]
+    manifests: Iterable[Head], kept_for: Collection[str], levels: Mapping[str, Durability]
 ) -> list[str | Table]:
     """One table for each notebook, so that its names need no columns; the one with the newest comes first."""
     notebooks: dict[tuple[str, str, str], list[Snapshot]] = {}

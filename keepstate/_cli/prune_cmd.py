@@ -13,12 +13,13 @@ from keepstate._cli.answer import Answer, refusal
 from keepstate._cli.arguments import MemberOption, ProjectOption, StoreOption  # noqa: TC001 - typer reads them
 from keepstate._cli.columns import columns
 from keepstate._cli.scope import Scope, one_snapshot
+from keepstate._repository import shown_of
 from keepstate.errors import InvalidInputError, KeepstateError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._repository import PruneReport, Repository
 
 
@@ -107,7 +108,7 @@ class _Inventory:
     """What is there of *member* right now."""
 
     def __init__(self, repository: Repository, member: str | None) -> None:
-        self.manifests = {own.id: own for own in repository.manifests(member=member)}
+        self.manifests = {own.id: own for own in repository.heads(member=member)}
         self.damaged = {str(each.path) for each in repository.damaged_manifests(member=member)}
 
 
@@ -120,7 +121,7 @@ class _Gone:
 
     def text(self, *, dry_run: bool = False) -> list[str | Table]:
         heading = "would go" if dry_run else "removed"
-        rows = [[own.id, _taken(own), ", ".join(sorted(own.names))] for own in self.manifests]
+        rows = [[own.id, _taken(own), ", ".join(shown_of(own).names)] for own in self.manifests]
         blocks: list[str | Table] = [f"{heading}, because it is damaged: {path}" for path in self.damaged]
         if not rows:
             return [*blocks, "no snapshot would go" if dry_run else "no snapshot was removed"]
@@ -164,5 +165,5 @@ def _text(report: PruneReport, before: _Inventory, gone: _Gone, *, dry_run: bool
     return blocks
 
 
-def _taken(manifest: Manifest | None) -> str:
+def _taken(manifest: Head | None) -> str:
     return "" if manifest is None else manifest.created_at[:19].replace("T", " ")

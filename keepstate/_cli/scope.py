@@ -28,7 +28,7 @@ from keepstate.errors import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._model.snapshot import Durability
     from keepstate._repository import DamagedManifest
     from keepstate._transfer.far import Far
@@ -81,7 +81,7 @@ class Scope:
         except NoStoreHereError as error:
             raise NoStoreError(f"there is no store at {address}: name one with --store") from error
 
-    def waiting(self) -> list[Manifest]:
+    def waiting(self) -> list[Head]:
         """Snapshots in this scope that are on this machine, and may be on their way to a far store."""
         near = self.near()
         return [] if near is None else self.manifests(near)
@@ -109,9 +109,9 @@ class Scope:
             cached_bytes=CACHED_BYTES,
         )
 
-    def manifests(self, repository: Repository) -> list[Manifest]:
+    def manifests(self, repository: Repository) -> list[Head]:
         """Snapshots in this scope, newest first."""
-        return repository.manifests(project=self.project, member=self.member, notebook=self.notebook)
+        return repository.heads(project=self.project, member=self.member, notebook=self.notebook)
 
     def damaged(self, repository: Repository) -> list[DamagedManifest]:
         """Files in this scope that should be manifests and cannot be used."""
@@ -127,7 +127,7 @@ class Scope:
             raise NotFoundError(_nothing("member", self.member, repository.members()))
         if self.project is None or self.manifests(repository) or self.damaged(repository):
             return
-        known = {manifest.project for manifest in repository.manifests(member=self.member)}
+        known = {manifest.project for manifest in repository.heads(member=self.member)}
         raise NotFoundError(_nothing("project", self.project, sorted(known)))
 
     def __str__(self) -> str:
@@ -154,7 +154,7 @@ def _nothing(what: str, wanted: str, known: Sequence[str]) -> str:
     return f"the store has no {what} {wanted!r}; it has {there}"
 
 
-def one_snapshot(manifests: Sequence[Manifest], beginning: str) -> Manifest:
+def one_snapshot(manifests: Sequence[Head], beginning: str) -> Head:
     """Find the snapshot whose id begins like that.
 
     Raises:
@@ -171,7 +171,7 @@ def one_snapshot(manifests: Sequence[Manifest], beginning: str) -> Manifest:
     return next((manifest for manifest in found if manifest.id == wanted), found[0])
 
 
-def one_notebook(manifests: Sequence[Manifest], scope: Scope) -> None:
+def one_notebook(manifests: Sequence[Head], scope: Scope) -> None:
     """Refuse to choose between the notebooks of several people or projects.
 
     Raises:

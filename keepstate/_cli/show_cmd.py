@@ -42,8 +42,10 @@ def show(
     there = scope.manifests(repository)
     levels = dict.fromkeys((each.id for each in there), scope.level())
     waiting = [each for each in scope.waiting() if each.id not in levels]
-    manifest = one_snapshot([*there, *waiting], id)
-    cells, trouble = _cells(repository if manifest.id in levels else scope.near() or repository, manifest)
+    head = one_snapshot([*there, *waiting], id)
+    holder = repository if head.id in levels else scope.near() or repository
+    manifest = holder.manifest_of(head)
+    cells, trouble = _cells(holder, manifest)
     durability = levels.get(manifest.id, "local")
     return Answer(
         document=_document(manifest, cells, durability),

@@ -84,8 +84,19 @@ class WhereRecord(msgspec.Struct, frozen=True):
     line: int | None
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One snapshot. Its appearance is the commit."""
+class Apart(msgspec.Struct, frozen=True, array_like=True):
+    """What a manifest of very many names holds in their place."""
+
+    contents: Id
+    """Id of the record that says where they are."""
+    shown: bytes
+    """Names and what was not kept, compressed: enough to list a snapshot."""
+    carried: dict[str, str]
+    """Id of each snapshot from which names are carried → the first of these names."""
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot without its names: enough to put snapshots in order, to list them, and to choose one."""
 
     id: str
     project: str
@@ -105,18 +116,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     consistency: Consistency
     where: WhereRecord | None = None
     note: str = ""
-    names: dict[str, Entry]
-    definitions: dict[str, Id] = {}
-    """Key of a group that only holds definitions → id of its record."""
-    skipped: dict[str, str] = {}
-    pending: dict[str, str] = {}
-    """Names carried by reference that had not been brought back → why."""
-    tracked: list[str] = []
-    """Names under guard, kept or not."""
     track_all: bool = False
     random: Ref | None = None
     cells: Ref | None = None
-    versions: dict[str, str] = {}
     host: str = ""
     threads: list[str] = []
     """Names of the user's threads that ran while the picture was taken."""
@@ -128,3 +130,19 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     strategy: str = ""
     encryption: str = ""
     """Reserved: how the chunks are encrypted; a reader refuses anything but the empty string."""
+    apart: Apart | None = None
+    """Where the names are, if they are very many; in a manifest that was read whole as well."""
+
+
+class Manifest(Head, frozen=True, kw_only=True):
+    """One snapshot. Its appearance is the commit."""
+
+    names: dict[str, Entry]
+    definitions: dict[str, Id] = {}
+    """Key of a group that only holds definitions → id of its record."""
+    skipped: dict[str, str] = {}
+    pending: dict[str, str] = {}
+    """Names carried by reference that had not been brought back → why."""
+    tracked: list[str] = []
+    """Names under guard, kept or not."""
+    versions: dict[str, str] = {}

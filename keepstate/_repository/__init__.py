@@ -3,6 +3,7 @@
 Knows bytes and ids, never Python objects. The format is described in FORMAT.md.
 """
 
+from keepstate._repository.apart import Joiner, shown_of
 from keepstate._repository.compression import load as load_compression
 from keepstate._repository.conflict import ConflictError
 from keepstate._repository.fingerprint import (
@@ -31,6 +32,7 @@ __all__ = [
     "Commit",
     "ConflictError",
     "DamagedManifest",
+    "Joiner",
     "Lease",
     "Piece",
     "Problem",
@@ -49,4 +51,5 @@ __all__ = [
     "load_compression",
     "newest_first",
     "piece_ends",
+    "shown_of",
 ]

@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from keepstate._repository.apart import carried_from
 from keepstate._repository.footprint import Footprint
 from keepstate._repository.garbage import MOSTLY_DEAD, THRIFTY
 from keepstate._repository.history import newest_first
@@ -16,7 +17,7 @@ from keepstate._repository.history import newest_first
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._repository.catalog import Catalog
 
 
@@ -33,7 +34,7 @@ class Fit:
 
 
 def fit_into(
-    budget_bytes: int, manifests: Iterable[Manifest], *, catalog: Catalog, must_stay: Collection[str]
+    budget_bytes: int, manifests: Iterable[Head], *, catalog: Catalog, must_stay: Collection[str]
 ) -> Fit:
     """Take the oldest away until the rest fits, or nothing is left that may go.
 
@@ -66,5 +67,5 @@ def fit_into(
     return Fit(frozenset(gone), min(loose, tight) if mostly_dead == THRIFTY else loose, mostly_dead)
 
 
-def _sources(manifest: Manifest) -> set[str]:
-    return {entry.kept_in for entry in manifest.names.values() if entry.kept_in}
+def _sources(manifest: Head) -> set[str]:
+    return set(carried_from(manifest))

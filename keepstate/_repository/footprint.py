@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from keepstate._base.disk import Disk
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._repository.catalog import Catalog
     from keepstate._repository.layout import MemberFolder
 
@@ -35,23 +35,23 @@ class Footprint:
         manifests: The snapshots that stay at first.
     """
 
-    def __init__(self, catalog: Catalog, manifests: Iterable[Manifest]) -> None:
+    def __init__(self, catalog: Catalog, manifests: Iterable[Head]) -> None:
         self._catalog = catalog
-        self._reach = Reach(catalog.reader())
+        self._reach = Reach(catalog.reader(), remember=True)
         self._needed_by: Counter[bytes] = Counter()
         self._alive: Counter[str] = Counter()
         self._manifest_bytes = 0
         for manifest in manifests:
             self._add(manifest)
 
-    def _add(self, manifest: Manifest) -> None:
+    def _add(self, manifest: Head) -> None:
         self._manifest_bytes += len(encode_manifest(manifest))
         for own in self._chunks(manifest):
             self._needed_by[own] += 1
             if self._needed_by[own] == 1:
                 self._count(own, 1)
 
-    def take_away(self, manifest: Manifest) -> None:
+    def take_away(self, manifest: Head) -> None:
         """Count this snapshot no longer."""
         self._manifest_bytes -= len(encode_manifest(manifest))
         for own in self._chunks(manifest):
@@ -59,7 +59,7 @@ class Footprint:
             if not self._needed_by[own]:
                 self._count(own, -1)
 
-    def _chunks(self, manifest: Manifest) -> Iterable[bytes]:
+    def _chunks(self, manifest: Head) -> Iterable[bytes]:
         return self._reach.chunks([manifest])[0]
 
     def _count(self, own: bytes, sign: int) -> None:

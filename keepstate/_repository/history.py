@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from keepstate._model.manifest import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from keepstate._model.manifest import Manifest
+
+Kept = TypeVar("Kept", bound=Head)
+"""A snapshot, with its names or without."""
 
 
-def newest_first(manifests: Iterable[Manifest]) -> list[Manifest]:
+def newest_first(manifests: Iterable[Kept]) -> list[Kept]:
     """Order *manifests* so that none comes after one that it follows.
 
     Among sessions that ran side by side the clock decides. Lineages that name each other in a circle, which
     no writer makes, are ordered by the clock as well.
     """
-    sessions: dict[str, list[Manifest]] = defaultdict(list)
+    sessions: dict[str, list[Kept]] = defaultdict(list)
     for manifest in manifests:
         sessions[manifest.lineage].append(manifest)
     for lineage, own in sessions.items():
@@ -31,14 +35,14 @@ def newest_first(manifests: Iterable[Manifest]) -> list[Manifest]:
     return list(_Unwinding(dict(sessions)).run())
 
 
-class _Unwinding:
+class _Unwinding(Generic[Kept]):
     """Tells the newest that is left, again and again.
 
     Args:
         left: Lineage → its snapshots, oldest first; emptied.
     """
 
-    def __init__(self, left: dict[str, list[Manifest]]) -> None:
+    def __init__(self, left: dict[str, list[Kept]]) -> None:
         self._left = left
         self._parents = {lineage: _parents(lineage, own, left) for lineage, own in left.items()}
         # For each lineage, who follows it and from where on: the furthest first.
@@ -49,7 +53,7 @@ class _Unwinding:
         self._ready: list[tuple[_Descending, _Descending, str]] = []
         self._blocked: set[str] = set()
 
-    def run(self) -> Iterable[Manifest]:
+    def run(self) -> Iterable[Kept]:
         for lineage in self._left:
             self._look(lineage)
         while self._ready or self._blocked:
@@ -81,10 +85,14 @@ class _Unwinding:
         return _Descending(newest.created_at), _Descending(newest.id), lineage
 
 
-def _parents(lineage: str, own: Iterable[Manifest], there: Iterable[str]) -> dict[str, int]:
+def _parents(lineage: str, own: Iterable[Head], there: Iterable[str]) -> dict[str, int]:
     found: dict[str, int] = {}
+    before: dict[str, int] = {}
     for manifest in own:
-        for parent, reached in manifest.parents.items():
+        if manifest.parents == before:
+            continue  # all snapshots of a session say the same
+        before = manifest.parents
+        for parent, reached in before.items():
             if parent != lineage and parent in there:
                 found[parent] = max(reached, found.get(parent, 0))
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from blake3 import blake3
@@ -16,7 +17,7 @@ from blake3 import blake3
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
 
 MARKER = "keepstate.json"
 """Written first; says that a folder is a store."""
@@ -28,6 +29,7 @@ _LONGEST = 100
 """Characters of an encoded name; four of them and a suffix stay below 255 bytes of every file system."""
 
 
+@lru_cache(maxsize=1024)
 def encode_name(text: str, *, longest: int = _LONGEST) -> str:
     """Turn any text into a file name that stands for it alone.
 
@@ -107,7 +109,7 @@ class MemberFolder:
         """Where the pack of this id is."""
         return self.root.joinpath("packs", pack_id[:2], f"{pack_id}.pack")
 
-    def manifest(self, manifest: Manifest) -> Path:
+    def manifest(self, manifest: Head) -> Path:
         """Where this manifest belongs; a manifest found elsewhere is not what it says it is."""
         folder = self.manifests / encode_name(manifest.project) / encode_name(manifest.notebook)
         lineage, own = encode_name(manifest.lineage, longest=60), encode_name(manifest.id, longest=60)

@@ -16,7 +16,8 @@ from blake3 import blake3
 
 from keepstate._base.at_once import at_once
 from keepstate._base.disk import translate
-from keepstate._model.manifest import Manifest
+from keepstate._model.manifest import Head, Manifest
+from keepstate._repository.apart import as_stored, shown_of
 from keepstate._repository.layout import MemberFolder, encode_name
 from keepstate.errors import FormatError, IntegrityError, InvalidInputError
 
@@ -32,11 +33,14 @@ _HEADER = struct.Struct("<8sIIQ8x32s")
 _UNEVEN_LISTS = 1
 """Flag: it may lead to lists that say the length of each chunk. Who does not know those must neither take
 them for damaged nor prune what they list."""
+_APART = 2
+"""Flag: its names are in records apart. Who does not know those must not take it for one without names."""
 LIMIT_BYTES = 64 << 20
 """Longest manifest."""
 _SIGNATURE_LIMIT = 4096
 _SUFFIX = ".manifest"
-_DECODER = msgspec.msgpack.Decoder(Manifest)
+_WHOLE: msgspec.msgpack.Decoder[Head] = msgspec.msgpack.Decoder(Manifest)
+_HEAD = msgspec.msgpack.Decoder(Head)
 """Made here once: several threads that decode a type for the first time at once crash msgspec 0.22."""
 
 
@@ -54,25 +58,30 @@ class DamagedManifest:
     """Whether the store failed to read it; it may be whole."""
 
 
-def encode_manifest(manifest: Manifest) -> bytes:
+def encode_manifest(manifest: Head) -> bytes:
     """Give the bytes of the file.
+
+    Args:
+        manifest: With its names in it, or one that has them apart.
 
     Raises:
         InvalidInputError: It holds something that would not come back as it is.
     """
+    held = as_stored(manifest)
+    flags = _UNEVEN_LISTS | (0 if held.apart is None else _APART)
     try:
-        body = msgspec.msgpack.encode(manifest)
-        same = _DECODER.decode(body) == manifest
+        body = msgspec.msgpack.encode(held)
+        same = _decoder(flags).decode(body) == held
     except (msgspec.MsgspecError, UnicodeError, TypeError, OverflowError) as error:
         raise InvalidInputError(f"this cannot be written as a manifest: {error}") from error
     if not same or len(body) + _HEADER.size > LIMIT_BYTES:
         raise InvalidInputError("this would not come back from a manifest as it is, or is too long")
-    covered = _HEADER.pack(_MAGIC, _UNEVEN_LISTS, 0, len(body), bytes(32))[:32]
+    covered = _HEADER.pack(_MAGIC, flags, 0, len(body), bytes(32))[:32]
     return covered + blake3(covered + body).digest() + body
 
 
-def decode_manifest(raw: bytes) -> Manifest:
-    """Read the bytes of a manifest file.
+def decode_manifest(raw: bytes) -> Head:
+    """Read the bytes of a manifest file: whole, or the head of one whose names are apart.
 
     Raises:
         IntegrityError: They are damaged.
@@ -83,20 +92,28 @@ def decode_manifest(raw: bytes) -> Manifest:
     magic, flags, signature_bytes, body_bytes, digest = _HEADER.unpack_from(raw)
     if magic[:5] != _MAGIC[:5] or digest != blake3(raw[:32] + raw[_HEADER.size :]).digest():
         raise IntegrityError("it is damaged: its checksum does not fit")
-    if magic != _MAGIC or flags & ~_UNEVEN_LISTS:
+    if magic != _MAGIC or flags & ~(_UNEVEN_LISTS | _APART):
         raise FormatError("it is of a newer format: upgrade keepstate")
     start = _HEADER.size + signature_bytes
     if signature_bytes > _SIGNATURE_LIMIT or start + body_bytes != len(raw):
         raise IntegrityError("its lengths do not fit")
     try:
-        manifest = _DECODER.decode(memoryview(raw)[start:])
+        manifest = _decoder(flags).decode(memoryview(raw)[start:])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise IntegrityError(f"it holds something else: {error}") from error
+    if (manifest.apart is None) != (not flags & _APART):
+        raise IntegrityError("it does not say where its names are, or says so twice")
     if manifest.encryption:
         raise FormatError("it is encrypted, which this version cannot read: upgrade keepstate")
     if not _is_moment(manifest.created_at):
         raise IntegrityError(f"it says that it was made at {manifest.created_at!r}, which is no moment")
+    if manifest.apart is not None:
+        shown_of(manifest)
     return manifest
+
+
+def _decoder(flags: int) -> msgspec.msgpack.Decoder[Head]:
+    return _HEAD if flags & _APART else _WHOLE
 
 
 def _is_moment(text: str) -> bool:
@@ -112,19 +129,19 @@ class ManifestFolder:
     def __init__(self, disk: Disk, folder: MemberFolder) -> None:
         self._disk = disk
         self._folder = folder
-        self._seen: dict[Path, tuple[DirectoryEntry, Manifest]] = {}
+        self._seen: dict[Path, tuple[DirectoryEntry, Head]] = {}
 
     def read(
         self, *, project: str | None = None, notebook: str | None = None
-    ) -> tuple[list[Manifest], list[DamagedManifest]]:
+    ) -> tuple[list[Head], list[DamagedManifest]]:
         """Give all manifests, in no particular order, and the files that are none."""
-        sound: list[Manifest] = []
+        sound: list[Head] = []
         damaged: list[DamagedManifest] = []
         seen = {} if project is None and notebook is None else dict(self._seen)
         files = list(self._files(project, notebook, damaged))
         found = at_once(lambda file: self._seen_or_read(*file), files, most=self._disk.most_at_once)
         for (path, entry), manifest in zip(files, found, strict=True):
-            if isinstance(manifest, Manifest):
+            if isinstance(manifest, Head):
                 seen[path] = (entry, manifest)
                 sound.append(manifest)
             elif manifest is not None:
@@ -132,7 +149,7 @@ class ManifestFolder:
         self._seen = seen
         return sound, damaged
 
-    def _seen_or_read(self, path: Path, entry: DirectoryEntry) -> Manifest | DamagedManifest | None:
+    def _seen_or_read(self, path: Path, entry: DirectoryEntry) -> Head | DamagedManifest | None:
         known = self._seen.get(path)
         if known is not None and known[0] == entry:
             return known[1]
@@ -168,7 +185,7 @@ class ManifestFolder:
             (folder / each.name, each) for each in found if only is None or each.name == encode_name(only)
         ]
 
-    def _read(self, path: Path) -> Manifest:
+    def _read(self, path: Path) -> Head:
         manifest = decode_manifest(self._disk.read(path, limit_bytes=LIMIT_BYTES))
         # A manifest counts only in its member's folder: nobody can speak in another's name.
         if encode_name(manifest.member) != self._folder.root.name or self._folder.manifest(manifest) != path:

@@ -19,7 +19,7 @@ from keepstate.errors import IntegrityError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._repository.bulk import Run
     from keepstate._repository.catalog import Catalog
     from keepstate._repository.pack import Entry
@@ -48,10 +48,10 @@ class Needs:
 
     def _forget(self) -> None:
         self._reader = _GatheringReader()
-        self._reach = Reach(self._reader)
+        self._reach = Reach(self._reader, remember=True)
         self._given = 0
 
-    def of(self, manifests: Sequence[Manifest], catalogs: Sequence[Catalog]) -> Mapping[str, Needed]:
+    def of(self, manifests: Sequence[Head], catalogs: Sequence[Catalog]) -> Mapping[str, Needed]:
         """Give, for each snapshot id, what it needs.
 
         Args:
@@ -71,7 +71,7 @@ class Needs:
                 self._given += sum(len(each.chunks) for each in found.values())
                 return found
 
-    def _of_one(self, manifest: Manifest) -> Needed:
+    def _of_one(self, manifest: Head) -> Needed:
         chunks, damage = self._reach.chunks([manifest])
         return Needed(tuple(chunks), "; ".join(sorted(damage)))
 

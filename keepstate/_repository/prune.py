@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keepstate._repository import index
+from keepstate._repository.apart import Joiner
 from keepstate._repository.condemned import Round, age_seconds, read_rounds, remove_round, write_round
 from keepstate._repository.conflict import ConflictError
 from keepstate._repository.floor import Room, room_of
@@ -24,7 +25,7 @@ from keepstate._repository.manifests import ManifestFolder
 from keepstate._repository.reach import Reach
 from keepstate._repository.repack import copy_chunks, taken_by, that_fit
 from keepstate._repository.superseded import Verdict, Wishes, decide, read_all
-from keepstate.errors import StoreError, StoreFullError
+from keepstate.errors import IntegrityError, StoreError, StoreFullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from keepstate._base.clock import Clock
     from keepstate._base.disk import Disk
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._repository.catalog import Catalog, Location
     from keepstate._repository.layout import MemberFolder
     from keepstate._repository.lease import Held, Lease
@@ -138,15 +139,22 @@ class Pruner:
 
     # Snapshots
 
-    def _manifests(self) -> list[Manifest]:
+    def _manifests(self) -> list[Head]:
         sound, given_up = self._read_all()
         self._remove(given_up)
         return sound
 
-    def _read_all(self) -> tuple[list[Manifest], list[Path]]:
-        return read_all(ManifestFolder(self._disk, self._folder), give_up_damaged=self._drop_damaged)
+    def _read_all(self) -> tuple[list[Head], list[Path]]:
+        folder = ManifestFolder(self._disk, self._folder)
+        sound, given_up = read_all(folder, give_up_damaged=self._drop_damaged)
+        if not self._drop_damaged:
+            return sound, given_up
+        joiner = Joiner(self._whole_catalog().reader().record)
+        nameless = {head.id for head in sound if not joiner.fits(head)}
+        given_up += [self._folder.manifest(head) for head in sound if head.id in nameless]
+        return [head for head in sound if head.id not in nameless], given_up
 
-    def _decide(self, manifests: Sequence[Manifest], *, running: Collection[str]) -> Verdict:
+    def _decide(self, manifests: Sequence[Head], *, running: Collection[str]) -> Verdict:
         now = self._clock.utc_now()
         verdict = decide(manifests, self._wishes, now=now, running=running, catalog=self._whole_catalog)
         self._mostly_dead = verdict.mostly_dead
@@ -179,10 +187,14 @@ class Pruner:
             raise StoreError(f"cannot prune: pack {pack_id} cannot be read now ({why})")
         return self._catalog
 
-    def _needed(self, manifests: Iterable[Manifest]) -> set[bytes]:
+    def _needed(self, manifests: Iterable[Head]) -> set[bytes]:
         self._whole_catalog()
-        needed, damage = Reach(self._catalog.reader()).chunks(manifests)
-        self._damage = damage
+        reach = Reach(self._catalog.reader(), remember=False)
+        needed, self._damage = reach.chunks(manifests)
+        for why in reach.nameless:  # the values of all its names would go
+            raise IntegrityError(
+                f"cannot prune: the names of a snapshot cannot be read: {why}; drop_damaged=True removes it"
+            )
         return set(needed)
 
     def _prune_packs(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keepstate._repository.reach import Reach
+from keepstate._repository.reach import Reach, Step, groups_of
 from keepstate.errors import StoreError
 
 if TYPE_CHECKING:
@@ -35,18 +35,18 @@ def _carried(catalog: Catalog, manifest: Manifest, given: AbstractSet[bytes]) ->
 
     What is missing or damaged among them was so before; it must not keep the other names from being saved.
     """
-    reach = Reach(catalog.reader())
-    groups, refs = reach.roots(manifest)
+    reach = Reach(catalog.reader(), remember=False)
+    _, refs = reach.roots(manifest)
     found: set[bytes] = set()
-    seen: set[bytes] = set()
+    seen: set[Step] = set()
     try:
         found.update(own for ref in refs if ref.id not in given for own in reach.ref(ref).chunks)
     except StoreError:
         pass  # not to be read today: it is carried as it is
-    for group in groups:
+    for step in groups_of(manifest):
         try:
-            if group not in given:
-                found.update(own for each in reach.groups([group], seen=seen) for own in each.chunks)
+            if step.id not in given:
+                found.update(own for _, each in reach.walk([step], seen=seen) for own in each.chunks)
         except StoreError:
             continue  # likewise
     return found

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from keepstate._base.clock import instant
 from keepstate._base.disk import make_directories, sync_upwards, translating, write_durably
 from keepstate._repository import index
+from keepstate._repository.apart import as_stored
 from keepstate._repository.catalog import PackInfo
 from keepstate._repository.conflict import ConflictError
 from keepstate._repository.copying import Copier, Target, plan_jobs
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from keepstate._base.clock import Clock, Flag, Instant
     from keepstate._base.disk import Disk
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._repository import pack
     from keepstate._repository.catalog import Catalog
     from keepstate._repository.lease import Lease
@@ -105,7 +106,7 @@ class Replication:
     def _disk(self) -> Disk:
         return self.target.disk
 
-    def run(self, manifests: Sequence[Manifest]) -> Copied:
+    def run(self, manifests: Sequence[Head]) -> Copied:
         """Copy *manifests*, which are given oldest first.
 
         Raises:
@@ -119,7 +120,7 @@ class Replication:
             finally:
                 self._drop_lease()
 
-    def _run(self, manifests: Sequence[Manifest]) -> Copied:
+    def _run(self, manifests: Sequence[Head]) -> Copied:
         self.target = self.target.refreshed()
         needed = self._needs.of(manifests, [self._source, self.target])
         chunks = dict.fromkeys(own for each in needed.values() for own in each.chunks)
@@ -159,7 +160,7 @@ class Replication:
 
     # The lease
 
-    def _take_lease(self, last: Manifest) -> None:
+    def _take_lease(self, last: Head) -> None:
         self._leased_at = instant(self._clock)
         self._lease = take_lease(
             self._disk,
@@ -188,7 +189,7 @@ class Replication:
     # The commit
 
     def _look_again(
-        self, made: Mapping[str, tuple[pack.Footer, int]], needed: Mapping[str, Needed], manifest: Manifest
+        self, made: Mapping[str, tuple[pack.Footer, int]], needed: Mapping[str, Needed], manifest: Head
     ) -> None:
         """Refuse to go on if anything that was there is gone or about to go.
 
@@ -217,7 +218,7 @@ class Replication:
         except StoreError:
             pass  # an index only accelerates; if the place is in trouble, the manifest will tell
 
-    def _publish(self, manifest: Manifest, needed: Needed, copied: Copied) -> None:
+    def _publish(self, manifest: Head, needed: Needed, copied: Copied) -> None:
         if self._lease_seconds > HOLD_SECONDS:
             raise ConflictError("this copy took so long that its lease no longer counts: try again")
         gone = sum(not self.target.has(own) for own in needed.chunks)
@@ -249,17 +250,17 @@ class Replication:
                 return
         copied.ids.append(manifest.id)
 
-    def _bytes_of(self, manifest: Manifest) -> bytes:
+    def _bytes_of(self, manifest: Head) -> bytes:
         """Give the file as it is at the source, with what only a newer version knows of."""
         try:
             raw = self._source.disk.read(self._source.folder.manifest(manifest), limit_bytes=LIMIT_BYTES)
-            if decode_manifest(raw) == manifest:
+            if decode_manifest(raw) == as_stored(manifest):
                 return raw
         except (FileNotFoundError, IntegrityError, FormatError):
             pass  # pruned meanwhile, or damaged since it was read: what was read is whole
         return encode_manifest(manifest)
 
-    def _is_lost(self, manifest: Manifest, copied: Copied) -> bool:
+    def _is_lost(self, manifest: Head, copied: Copied) -> bool:
         """Tell what was lost at the source from what cannot be read now, or a prune has moved or taken.
 
         Raises:
@@ -275,9 +276,9 @@ class Replication:
             return False
         return self._source.disk.exists(self._source.folder.manifest(manifest))
 
-    def _holds(self, path: Path, manifest: Manifest) -> bool:
+    def _holds(self, path: Path, manifest: Head) -> bool:
         """Say whether an earlier copy has published this very snapshot."""
         try:
-            return decode_manifest(self._disk.read(path, limit_bytes=LIMIT_BYTES)) == manifest
+            return decode_manifest(self._disk.read(path, limit_bytes=LIMIT_BYTES)) == as_stored(manifest)
         except (IntegrityError, FormatError):
             return False

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._base.disk import SYSTEM_DISK, Disk, translating
+from keepstate._model.manifest import Manifest
+from keepstate._repository.apart import Joiner
 from keepstate._repository.copying import plan_jobs
 from keepstate._repository.floor import Room, room_of
 from keepstate._repository.footprint import manifests_bytes
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from keepstate._base.clock import Flag
-    from keepstate._model.manifest import GroupRecord, Manifest, PartRecord, Ref
+    from keepstate._model.manifest import GroupRecord, Head, PartRecord, Ref
     from keepstate._repository.layout import MemberFolder
     from keepstate._repository.members import Coming
     from keepstate._repository.reader import StoredPart
@@ -106,15 +108,17 @@ class Repository:
 
     # Snapshots
 
-    def manifests(
+    def heads(
         self, *, project: str | None = None, member: str | None = None, notebook: str | None = None
-    ) -> list[Manifest]:
-        """Every readable manifest that fits, newest first; see :meth:`damaged_manifests` for the others.
+    ) -> list[Head]:
+        """Every snapshot that fits, newest first, without the names of those that have very many.
+
+        Those whose manifest cannot be used are not among them; see :meth:`damaged_manifests`.
 
         Raises:
             StoreError: There is none, and the store is gone or cannot be read: there may be some.
         """
-        found: list[Manifest] = []
+        found: list[Head] = []
         damaged: list[DamagedManifest] = []
         for folder in self._members.folders(member):
             sound, others = self._members.manifests(folder).read(project=project, notebook=notebook)
@@ -123,10 +127,34 @@ class Repository:
         if not found:
             self._must_be_there(damaged)
         return newest_first(
-            manifest
-            for manifest in found
-            if project in (None, manifest.project) and notebook in (None, manifest.notebook)
+            head for head in found if project in (None, head.project) and notebook in (None, head.notebook)
         )
+
+    def manifests(
+        self, *, project: str | None = None, member: str | None = None, notebook: str | None = None
+    ) -> list[Manifest]:
+        """Give the same with all names, which takes long and much memory for a long history.
+
+        Raises:
+            IntegrityError: The names of one cannot be read.
+            StoreError: As :meth:`heads`, or they cannot be read now.
+        """
+        found = self.heads(project=project, member=member, notebook=notebook)
+        joiners = {own: self.joiner(own) for own in {head.member for head in found}}
+        return [joiners[head.member].manifest(head) for head in found]
+
+    def manifest_of(self, head: Head) -> Manifest:
+        """Give the manifest of a snapshot with its names.
+
+        Raises:
+            IntegrityError: What says where they are is missing or damaged.
+            StoreError: It cannot be read now.
+        """
+        return head if isinstance(head, Manifest) else self.joiner(head.member).manifest(head)
+
+    def joiner(self, member: str) -> Joiner:
+        """Give what puts several manifests of *member* together; it keeps what they share."""
+        return Joiner(self._members.reader(member).record)
 
     def _must_be_there(self, damaged: list[DamagedManifest]) -> None:
         """Tell a store in which nothing is kept from one that cannot be looked into."""
@@ -156,10 +184,11 @@ class Repository:
 
         Raises:
             NotFoundError: There is none that can be read.
+            IntegrityError: Its names cannot be read.
         """
-        for manifest in self.manifests():
-            if manifest.id == snapshot_id:
-                return manifest
+        for head in self.heads():
+            if head.id == snapshot_id:
+                return self.manifest_of(head)
         raise NotFoundError(f"there is no snapshot {snapshot_id}")
 
     def members(self) -> list[str]:
@@ -339,7 +368,7 @@ class Repository:
     def replicate_to(
         self,
         target: Repository,
-        manifests: Sequence[Manifest],
+        manifests: Sequence[Head],
         *,
         stop: Flag,
         on_progress: Callable[[int, int], None],
@@ -381,7 +410,7 @@ class Repository:
         finally:
             target._members.learn(replication.target)
 
-    def missing_bytes(self, manifests: Sequence[Manifest], *, at: Repository | None) -> int:
+    def missing_bytes(self, manifests: Sequence[Head], *, at: Repository | None) -> int:
         """Estimate what :meth:`replicate_to` would write, by what is known of *at* without asking it.
 
         Args:
@@ -396,7 +425,7 @@ class Repository:
             wanted = {own for own in wanted if not known.has(own)}
         return sum(job.nbytes for job in plan_jobs(source, wanted))
 
-    def holds_whole(self, manifest: Manifest, *, beside: Repository) -> bool:
+    def holds_whole(self, manifest: Head, *, beside: Repository) -> bool:
         """Say whether all that a snapshot needs is here, by the packs that are listed.
 
         Args:

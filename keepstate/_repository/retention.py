@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from keepstate._repository.apart import carried_from
 from keepstate._repository.history import newest_first
 from keepstate.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
 
 LONGEST_HOURS = 24 * 366 * 100.0
 """A century: more is a slip of the pen, and dates run out."""
@@ -91,7 +92,7 @@ class Scope:
     notebook: str | None = None
     """``None``: all notebooks."""
 
-    def __contains__(self, manifest: Manifest) -> bool:
+    def __contains__(self, manifest: Head) -> bool:
         return self.project in (None, manifest.project) and self.notebook in (None, manifest.notebook)
 
 
@@ -99,7 +100,7 @@ EVERYTHING = Scope()
 
 
 def kept_with_reasons(
-    manifests: Iterable[Manifest],
+    manifests: Iterable[Head],
     *,
     now: datetime,
     retention: Retention = DEFAULT,
@@ -142,7 +143,7 @@ def kept_with_reasons(
     return {own_id: tuple(why) for own_id, why in reasons.items() if why}
 
 
-def always_kept(manifests: Iterable[Manifest], *, running: Collection[str] = ()) -> dict[str, str]:
+def always_kept(manifests: Iterable[Head], *, running: Collection[str] = ()) -> dict[str, str]:
     """Name what neither a budget nor a request takes: the newest of each level of every notebook.
 
     Args:
@@ -163,15 +164,15 @@ def always_kept(manifests: Iterable[Manifest], *, running: Collection[str] = ())
     return found
 
 
-def _by_notebook(manifests: Iterable[Manifest]) -> list[list[Manifest]]:
+def _by_notebook(manifests: Iterable[Head]) -> list[list[Head]]:
     """The snapshots of each notebook, newest first."""
-    found: dict[tuple[str, str, str], list[Manifest]] = defaultdict(list)
+    found: dict[tuple[str, str, str], list[Head]] = defaultdict(list)
     for manifest in manifests:
         found[manifest.project, manifest.member, manifest.notebook].append(manifest)
     return [newest_first(own) for own in found.values()]
 
 
-def _rules(newest: list[Manifest], *, now: datetime, retention: Retention) -> Iterator[dict[str, str]]:
+def _rules(newest: list[Head], *, now: datetime, retention: Retention) -> Iterator[dict[str, str]]:
     """What each rule keeps of one notebook, with its reason."""
     last = retention.keep_last
     if last is not None:
@@ -207,7 +208,7 @@ def _newest_of_each(named: Iterable[tuple[str, str]]) -> set[str]:
     return set(first.values())
 
 
-def moment_of(manifest: Manifest) -> datetime | None:
+def moment_of(manifest: Head) -> datetime | None:
     """When a snapshot was taken, aware, in UTC; ``None`` if what it says cannot be true."""
     try:
         moment = datetime.fromisoformat(manifest.created_at)
@@ -219,21 +220,20 @@ def moment_of(manifest: Manifest) -> datetime | None:
     return moment if moment >= FIRST_DATE else None
 
 
-def _last_of_sessions(newest: Iterable[Manifest]) -> dict[str, str]:
+def _last_of_sessions(newest: Iterable[Head]) -> dict[str, str]:
     first: dict[str, str] = {}
     for manifest in newest:
         first.setdefault(manifest.lineage, manifest.id)
     return dict.fromkeys(first.values(), "the last of its session")
 
 
-def _carried(manifests: Iterable[Manifest], *, kept: Collection[str]) -> dict[str, str]:
+def _carried(manifests: Iterable[Head], *, kept: Collection[str]) -> dict[str, str]:
     """Name the snapshots from which those in *kept* carry names, and those from which these do."""
     by_id = {manifest.id: manifest for manifest in manifests}
     found: dict[str, str] = {}
     waiting = [own_id for own_id in by_id if own_id in kept]
     for own_id in waiting:  # grows
-        for name, entry in by_id[own_id].names.items():
-            source = entry.kept_in
+        for source, name in carried_from(by_id[own_id]).items():
             if source in by_id and source != own_id and source not in found:
                 found[source] = f"snapshot {own_id[:10]} carries {name!r} from it"
                 if source not in kept:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._repository.catalog import Catalog
     from keepstate._repository.manifests import ManifestFolder
 
@@ -59,7 +59,7 @@ class Verdict:
 
     kept: dict[str, tuple[str, ...]]
     """Id → why it stays, of those in scope."""
-    gone: list[Manifest]
+    gone: list[Head]
     """Newest first."""
     remarks: list[str] = field(default_factory=list)
     """What could not be done as it was asked, in sentences."""
@@ -69,7 +69,7 @@ class Verdict:
     """Packs with less than this share of needed bytes are to be written anew."""
 
 
-def read_all(folder: ManifestFolder, *, give_up_damaged: bool) -> tuple[list[Manifest], list[Path]]:
+def read_all(folder: ManifestFolder, *, give_up_damaged: bool) -> tuple[list[Head], list[Path]]:
     """Read every manifest anew; give those that count, and the damaged that are given up.
 
     Raises:
@@ -87,7 +87,7 @@ def read_all(folder: ManifestFolder, *, give_up_damaged: bool) -> tuple[list[Man
 
 
 def decide(
-    manifests: Sequence[Manifest],
+    manifests: Sequence[Head],
     wishes: Wishes,
     *,
     now: datetime,

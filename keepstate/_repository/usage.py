@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keepstate._base.disk import Disk
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._repository.catalog import Catalog
 
 
@@ -38,12 +38,12 @@ class Usage:
     projects: dict[str, ProjectUsage] = field(default_factory=dict)
 
 
-def usage_of_member(disk: Disk, member: str, catalog: Catalog, manifests: Iterable[Manifest]) -> Usage:
+def usage_of_member(disk: Disk, member: str, catalog: Catalog, manifests: Iterable[Head]) -> Usage:
     """Add up one member's folder."""
-    by_project: dict[str, list[Manifest]] = {}
+    by_project: dict[str, list[Head]] = {}
     for manifest in manifests:
         by_project.setdefault(manifest.project, []).append(manifest)
-    reach = Reach(catalog.reader())
+    reach = Reach(catalog.reader(), remember=False)
     needed: set[bytes] = set()
     projects = {}
     for project, own in sorted(by_project.items()):

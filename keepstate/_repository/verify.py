@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from keepstate._repository import chunk, pack
+from keepstate._repository.apart import Joiner
 from keepstate._repository.bulk import sound_chunk
 from keepstate._repository.catalog import Location
 from keepstate._repository.compression import NONE
 from keepstate._repository.fingerprint import CHUNK_BYTES
-from keepstate._repository.reach import Reach
+from keepstate._repository.reach import Reach, Step
 from keepstate._repository.reader import open_packs, read_copy
 from keepstate.errors import IntegrityError, StoreError
 
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keepstate._base.disk import Disk
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._repository.catalog import Catalog
     from keepstate._repository.manifests import DamagedManifest
     from keepstate._repository.packer import Packer
+    from keepstate._repository.reach import Reached
 
     Progress = Callable[[int, int], None]
     """Told how many bytes are behind, and how many there are in all."""
@@ -125,7 +127,7 @@ def verify_member(
     report: VerifyReport,
     *,
     catalog: Catalog,
-    manifests: Iterable[Manifest],
+    manifests: Iterable[Head],
     damaged: Iterable[DamagedManifest],
     on_progress: Progress | None,
     on_damage: Callable[[Location], None],
@@ -133,10 +135,10 @@ def verify_member(
     """Add what is found in one member's folder to *report*."""
     report.problems += [Problem(str(each.path), each.why) for each in damaged]
     bad = _verify_packs(report, catalog, on_progress, on_damage)
-    reach = Reach(catalog.reader())
+    proof = _Proof(catalog, bad)
     for manifest in manifests:
         report.snapshots += 1
-        affected = _verify_snapshot(manifest, catalog, reach, bad)
+        affected = proof.affected(manifest)
         if affected:
             report.affected[manifest.id] = affected
 
@@ -175,32 +177,55 @@ def _verify_packs(
     return {own: why for own, why in bad.items() if own not in whole}
 
 
-def _verify_snapshot(
-    manifest: Manifest, catalog: Catalog, reach: Reach, bad: Mapping[bytes, str]
-) -> dict[str, str]:
-    affected: dict[str, str] = {}
-    roots = {name: entry.group for name, entry in manifest.names.items()}
-    roots.update({f"definition {key}": own for key, own in manifest.definitions.items()})
-    for name, group in roots.items():
-        for reached in reach.groups([group]):
-            why = reached.damage or _missing(reached.chunks, catalog, bad)
-            if why:
-                affected[name] = why
-                break
-    for name, ref in (("random state", manifest.random), ("list of cells", manifest.cells)):
-        if ref is not None:
-            reached = reach.ref(ref)
-            why = reached.damage or _missing(reached.chunks, catalog, bad)
-            if why:
-                affected[name] = why
-    return affected
+class _Proof:
+    """Looks at snapshots one after another, and at what they share once.
 
+    Args:
+        catalog: All packs.
+        bad: Chunks of which no sound copy is left, with the reason.
+    """
 
-def _missing(chunks: Mapping[bytes, int], catalog: Catalog, bad: Mapping[bytes, str]) -> str:
-    for own, length in chunks.items():
-        there = catalog.plain_length(own)
-        if there is None or (length and there != length):
-            return f"chunk {own.hex()[:12]} is missing or has another length"
-        if own in bad:
-            return bad[own]
-    return ""
+    def __init__(self, catalog: Catalog, bad: Mapping[bytes, str]) -> None:
+        self._catalog = catalog
+        self._bad = bad
+        self._reach = Reach(catalog.reader(), remember=False)
+        self._joiner = Joiner(catalog.reader().record)
+        self._sound: set[Step] = set()
+        """Records that are there with all that they need."""
+
+    def affected(self, head: Head) -> dict[str, str]:
+        """Give what of a snapshot does not come back, with the reason."""
+        steps, _ = self._reach.roots(head)
+        affected = {} if self._joiner.fits(head) and not self._wrong(steps) else self._names(head)
+        for name, ref in (("random state", head.random), ("list of cells", head.cells)):
+            if ref is not None and (why := self._why(self._reach.ref(ref))):
+                affected[name] = why
+        return affected
+
+    def _names(self, head: Head) -> dict[str, str]:
+        groups, affected = self._joiner.groups(head)
+        for name, group in groups.items():
+            if why := self._wrong([Step("group", group)]):
+                affected[name] = why
+        return affected
+
+    def _wrong(self, steps: Iterable[Step]) -> str:
+        """Say what is wrong with these records or with what they need."""
+        looked: list[Step] = []
+        for step, reached in self._reach.walk(steps, seen=self._sound):
+            looked.append(step)
+            if why := self._why(reached):
+                self._sound.difference_update(looked)  # one of them leads to it
+                return why
+        return ""
+
+    def _why(self, reached: Reached) -> str:
+        if reached.damage:
+            return reached.damage
+        for own, length in reached.chunks.items():
+            there = self._catalog.plain_length(own)
+            if there is None or (length and there != length):
+                return f"chunk {own.hex()[:12]} is missing or has another length"
+            if own in self._bad:
+                return self._bad[own]
+        return ""

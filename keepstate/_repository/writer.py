@@ -16,6 +16,7 @@ from keepstate._base.disk import Disk, make_directories, sync_upwards, translati
 from keepstate._base.mounts import is_on_own_disk
 from keepstate._model.manifest import Manifest  # noqa: TC001 - msgspec resolves annotations at run time
 from keepstate._repository import index
+from keepstate._repository.apart import as_stored, put_apart
 from keepstate._repository.chunk_list import Leaf, expand, store_list
 from keepstate._repository.compression import Compressor
 from keepstate._repository.conflict import ConflictError
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from keepstate._base.clock import Clock
-    from keepstate._model.manifest import Ref
+    from keepstate._model.manifest import Apart, Ref
     from keepstate._repository.catalog import Catalog
     from keepstate._repository.filler import Lane
 
@@ -47,6 +48,10 @@ AT_ONCE_BYTES = 32 << 20
 """New bytes below which one thread does it all: each fills packs of its own, and files should be few."""
 RUN_PIECES = 16
 """Neighbours that go into one pack, so that they are read back at once, and are compressed in one way."""
+
+
+WHOLE_BYTES = 16 << 10
+"""Longest manifest that holds its names itself, two hundred: of a longer one most is as it was before."""
 
 
 class Commit(msgspec.Struct, frozen=True):
@@ -116,9 +121,10 @@ class Writer:
         """Say whether *manifest* is kept here, as it is: the folder may have been emptied or replaced."""
         path = self._folder.manifest(manifest)
         try:
-            return decode_manifest(self._disk.read(path, limit_bytes=MANIFEST_BYTES)) == manifest
+            found = decode_manifest(self._disk.read(path, limit_bytes=MANIFEST_BYTES))
         except (OSError, IntegrityError, FormatError):
             return False
+        return found == as_stored(manifest) and (found.apart is None or self._is_there(found.apart.contents))
 
     def present(self, known: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """Give what of *known* may be relied on: prune may have taken the rest."""
@@ -185,7 +191,9 @@ class Writer:
 
     def put_record(self, record: msgspec.Struct) -> bytes:
         """Store a record and return the id by which it is read back."""
-        raw = msgspec.msgpack.encode(record)
+        return self._put_encoded(msgspec.msgpack.encode(record))
+
+    def _put_encoded(self, raw: bytes) -> bytes:
         return self._put_all(cut_by_content(memoryview(raw), least=RECORD_LEAST_BYTES)).id
 
     def _put_all(self, pieces: Iterable[memoryview]) -> Ref:
@@ -262,8 +270,9 @@ class Writer:
         return Commit(manifest, packs, self._known, self._indexed)
 
     def _commit(self, build: Callable[[int], Manifest]) -> tuple[Manifest, list[str]]:
+        apart = self._put_names(build(0))
         self._filler.finish()
-        manifest, raw = self._encode(build, sum(packer.nbytes for packer in self._filler.packers))
+        manifest, raw = self._encode(build, apart, sum(packer.nbytes for packer in self._filler.packers))
         path = self._folder.manifest(manifest)
         if self._disk.exists(path):
             raise InvalidInputError(f"there is a snapshot {manifest.id} already")
@@ -300,8 +309,16 @@ class Writer:
             packs = self._catalog.packs.items()
             self._indexed = [own for own, info in packs if info.covered and not before.packs[own].covered]
 
-    def _encode(self, build: Callable[[int], Manifest], pack_bytes: int) -> tuple[Manifest, bytes]:
-        manifest = build(pack_bytes)
+    def _put_names(self, manifest: Manifest) -> Apart | None:
+        """Store the names of a long manifest apart from it; ``None``: it is short enough to hold them."""
+        if len(encode_manifest(manifest)) <= WHOLE_BYTES:
+            return None
+        return put_apart(manifest, self._put_encoded)
+
+    def _encode(
+        self, build: Callable[[int], Manifest], apart: Apart | None, pack_bytes: int
+    ) -> tuple[Manifest, bytes]:
+        manifest = msgspec.structs.replace(build(pack_bytes), apart=apart)
         if manifest.member != self._member:
             raise InvalidInputError("a manifest goes into the folder of its own member only")
         raw = encode_manifest(manifest)

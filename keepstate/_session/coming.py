@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from keepstate._base.clock import Clock, Flag
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head, Manifest
     from keepstate._repository import Repository
     from keepstate._snapshot import Ahead
 
@@ -32,7 +32,7 @@ REST_SECONDS = 0.01
 class Mend(Protocol):
     """Brings what is damaged here from where it is whole."""
 
-    def __call__(self, manifest: Manifest, *, silently: bool = False) -> bool:
+    def __call__(self, manifest: Head, *, silently: bool = False) -> bool:
         """Say whether that was tried; with *silently*, tell the user nothing."""
         ...
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from keepstate._capture import random_states
 from keepstate._model.folders import is_folder_name
 from keepstate._snapshot import Loader, Outcome, restore_names
-from keepstate.errors import IntegrityError, StoreError
+from keepstate.errors import IntegrityError, KeepstateError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from keepstate._base.clock import Clock
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head, Manifest
     from keepstate._repository import Repository
     from keepstate._session.coming import Mend
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 class _Ahead:
     """A snapshot that was decoded while it came."""
 
-    manifest: Manifest
+    head: Head
     began: float
     before: frozenset[str]
     """Names that were bound then."""
     outcome: Outcome | None = None
 
 
-def _not_to_be_mended(manifest: Manifest, *, silently: bool = False) -> bool:  # noqa: ARG001 - a Protocol's
+def _not_to_be_mended(manifest: Head, *, silently: bool = False) -> bool:  # noqa: ARG001 - a Protocol's
     return False
 
 
@@ -45,16 +45,34 @@ class Decoding:
     """Brings what is damaged here from where it is whole."""
     _ahead: _Ahead | None = None
 
+    def whole(self, head: Head) -> Manifest:
+        """Give the manifest of a snapshot with its names, from elsewhere if what says so is damaged here.
+
+        Raises:
+            IntegrityError: It is damaged or missing everywhere.
+            StoreError: It cannot be read now.
+        """
+        try:
+            return self.repository.manifest_of(head)
+        except IntegrityError:
+            if not self.mend(head):
+                raise
+        return self.repository.manifest_of(head)
+
     @contextmanager
-    def decoding_ahead(self, manifest: Manifest, *, clock: Clock) -> Iterator[Callable[[], None]]:
+    def decoding_ahead(self, head: Head, *, clock: Clock) -> Iterator[Callable[[], None]]:
         """Give what decodes a snapshot while it still comes, as far as it has come, for :meth:`what_came`.
 
         Nothing but definitions is bound. If the block ends with an error, so that the snapshot is not there,
         everything is as it was.
         """
-        ahead = _Ahead(manifest, clock.monotonic(), frozenset(self.namespace))
+        ahead = _Ahead(head, clock.monotonic(), frozenset(self.namespace))
 
         def decode() -> None:
+            try:
+                manifest = self.repository.manifest_of(head)
+            except KeepstateError:
+                return  # what it is like once it is here will be told then
             ahead.outcome = self._decode(manifest, wanted_names(manifest, ahead.before))
 
         try:
@@ -68,7 +86,7 @@ class Decoding:
     def what_came(self, manifest: Manifest) -> tuple[float, frozenset[str], Outcome] | None:
         """Give when that began, the names that were bound then, and what came of it; once."""
         ahead, self._ahead = self._ahead, None
-        if ahead is None or ahead.outcome is None or ahead.manifest.id != manifest.id:
+        if ahead is None or ahead.outcome is None or ahead.head.id != manifest.id:
             return None
         outcome = self._mended(manifest, wanted_names(manifest, ahead.before), ahead.outcome)
         return ahead.began, ahead.before, outcome

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from keepstate._base.clock import Clock
     from keepstate._model.kernel import Kernel
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._model.snapshot import Durability
     from keepstate._session.identity import Identity
     from keepstate._session.options import Options
@@ -83,12 +83,12 @@ class FarSide:
             self.looked, self.trouble = True, None
             self._seen = frozenset(manifest.id for manifest in self.manifests())
 
-    def manifests(self) -> list[Manifest]:
+    def manifests(self) -> list[Head]:
         """Give the snapshots of this notebook that were seen there last."""
         return Mirror.of(self.near).read(self.notebook)
 
     @contextmanager
-    def bringing(self, manifest: Manifest, *, mend: bool = False) -> Iterator[Arriving]:
+    def bringing(self, manifest: Head, *, mend: bool = False) -> Iterator[Arriving]:
         """Bring a snapshot here, with all that it needs; at the end of the block it is.
 
         Args:

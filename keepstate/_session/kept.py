@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport, Snapshot
-from keepstate._repository import newest_first
+from keepstate._repository import newest_first, shown_of
 from keepstate._session.decoding import put_random_states_back
 from keepstate._session.generations import explain
 from keepstate._snapshot import Loader, best_of, find, snapshot_of, version_remarks
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from keepstate._base.clock import Clock
     from keepstate._model.kernel import Kernel
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._repository import Repository
     from keepstate._session.far_side import FarSide
     from keepstate._session.folders import Folders
@@ -40,20 +40,20 @@ class Kept:
     clock: Clock
     far: FarSide | None = None
 
-    def here(self) -> list[Manifest]:
+    def here(self) -> list[Head]:
         """All of this notebook in the repository of this machine, newest first."""
-        return self.repository.manifests(
+        return self.repository.heads(
             project=self.identity.project, member=self.identity.member, notebook=self.identity.notebook
         )
 
-    def manifests(self) -> list[Manifest]:
+    def manifests(self) -> list[Head]:
         """All of this notebook, here or at the far store, newest first."""
         if self.far is None:
             return self.here()
         there = {manifest.id: manifest for manifest in self.far.manifests()}
         return newest_first({**there, **{manifest.id: manifest for manifest in self.here()}}.values())
 
-    def _asked_for(self) -> list[Manifest]:
+    def _asked_for(self) -> list[Head]:
         """The same for a call that may wait: the store is looked at if it could not be at the start."""
         if self.far is not None and not self.far.looked:
             self.far.look()
@@ -63,7 +63,7 @@ class Kept:
                 )
         return self.manifests()
 
-    def bring(self, manifest: Manifest, meanwhile: Callable[[], None] = lambda: None) -> None:
+    def bring(self, manifest: Head, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Have a snapshot in the repository of this machine, from where it is decoded.
 
         Args:
@@ -80,7 +80,7 @@ class Kept:
             meanwhile()
         self.repository.refresh()
 
-    def mend(self, manifest: Manifest, *, silently: bool = False) -> bool:
+    def mend(self, manifest: Head, *, silently: bool = False) -> bool:
         """Bring what is damaged or missing here of a snapshot, if the far store has it; say whether it did.
 
         It may still be damaged, if it is there as well.
@@ -110,9 +110,10 @@ class Kept:
         """Bind kept values; see :func:`keepstate.restore`."""
         began = self.clock.monotonic()
         newest = self._asked_for()
-        chosen = find(newest, at)
-        _must_have(chosen, names)
-        self.bring(chosen)
+        head = find(newest, at)
+        _must_have(head, names)
+        self.bring(head)
+        chosen = self.recovery.decoding.whole(head)
         asked = list(names) or list(chosen.names)
         wanted = [name for name in asked if not is_folder_name(name)]
         namespace = self.kernel.namespace
@@ -141,9 +142,10 @@ class Kept:
                 f"member={member!r}: this version loads the state of {self.identity.member!r} only, because "
                 "decoding another member's objects could run their code"
             )
-        chosen = find(self._asked_for(), at)
-        _must_have(chosen, [name])
-        self.bring(chosen)
+        head = find(self._asked_for(), at)
+        _must_have(head, [name])
+        self.bring(head)
+        chosen = self.recovery.decoding.whole(head)
         namespace = self.kernel.namespace
         try:
             return Loader(self.repository, chosen, namespace, bind=False).value(name)
@@ -165,10 +167,11 @@ class Kept:
 
     def _kept_or_made(self, name: str, make: Callable[[], object]) -> object:
         newest = self.manifests()
-        chosen = best_of(newest)
-        if chosen is not None and name in chosen.names:
+        head = best_of(newest)
+        if head is not None and name in shown_of(head).names:
             try:
-                self.bring(chosen)
+                self.bring(head)
+                chosen = self.recovery.decoding.whole(head)
             except KeepstateError as error:
                 self.kernel.say(
                     f"keepstate: {name!r} is made anew, because the kept one cannot be had: {error}"
@@ -186,11 +189,12 @@ def _say_nothing(_text: str) -> None:
     """Nobody is there to read it."""
 
 
-def _must_have(chosen: Manifest, names: Sequence[str]) -> None:
+def _must_have(head: Head, names: Sequence[str]) -> None:
+    there, skipped = shown_of(head)
     for name in names:
-        if name not in chosen.names:
-            why = chosen.skipped.get(name)
+        if name not in there:
+            why = skipped.get(name)
             raise NotFoundError(
-                f"snapshot {chosen.id[:10]} has no {name!r}"
-                + (f": it was not kept, {why}" if why else f"; it has {', '.join(sorted(chosen.names))}")
+                f"snapshot {head.id[:10]} has no {name!r}"
+                + (f": it was not kept, {why}" if why else f"; it has {', '.join(there)}")
             )

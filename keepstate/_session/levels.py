@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._model.snapshot import Durability, Snapshot
     from keepstate._session.far_side import FarSide
     from keepstate._session.kept import Kept
     from keepstate._transfer import Report
 
 
-def last_sequences(manifests: list[Manifest]) -> dict[str, int]:
+def last_sequences(manifests: list[Head]) -> dict[str, int]:
     """Give the last sequence of each lineage."""
     last: dict[str, int] = {}
     for manifest in manifests:

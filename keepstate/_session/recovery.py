@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -18,6 +19,7 @@ import msgspec
 from keepstate._base.table import size
 from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport
+from keepstate._repository import shown_of
 from keepstate._session.coming import Coming, wanted_bytes
 from keepstate._session.decoding import put_random_states_back, wanted_names
 from keepstate._session.generations import explain, not_kept
@@ -31,12 +33,13 @@ from keepstate._snapshot import (
     snapshot_of,
     version_remarks,
 )
+from keepstate.errors import IntegrityError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from keepstate._base.clock import Clock
-    from keepstate._model.manifest import Entry, Manifest
+    from keepstate._model.manifest import Entry, Head, Manifest
     from keepstate._repository import Repository
     from keepstate._session.coming import Group
     from keepstate._session.decoding import Decoding
@@ -134,7 +137,7 @@ class Recovery:
 
     def restore(
         self,
-        newest: Sequence[Manifest],
+        newest: Sequence[Head],
         folders: Folders,
         *,
         clock: Clock,
@@ -149,8 +152,14 @@ class Recovery:
             later: Says of so many bytes of values whether they shall come afterwards.
         """
         began = clock.monotonic()
-        chosen = best_of(newest)
+        damaged: dict[str, Head] = {}
+        chosen = self._newest_whole(newest, damaged)
+        lost = {name: why for why in reversed(damaged) for name in shown_of(damaged[why]).names}
         if chosen is None:
+            if damaged:
+                self._report = RestoreReport(
+                    None, (), lost, clock.monotonic() - began, remarks=tuple(damaged)
+                )
             return
         self.manifest = chosen
         # Names are wanted or live by what the user had bound before any definition was.
@@ -174,6 +183,7 @@ class Recovery:
         self.namespace.update(outcome.restored)
         self.unread = dict(outcome.restored)
         self.failed = {
+            **{name: why for name, why in lost.items() if name not in chosen.names},
             **not_kept(self.repository, newest, chosen),
             **explain(self.repository, newest, chosen, outcome),
         }
@@ -188,9 +198,29 @@ class Recovery:
             failed=dict(self.failed),
             seconds=clock.monotonic() - began,
             kept_live=tuple(live),
-            remarks=(*remarks_on(chosen, newest), *version_remarks(chosen), *remarks, *returned.remarks),
+            remarks=(
+                *damaged,
+                *remarks_on(chosen, newest),
+                *version_remarks(chosen),
+                *remarks,
+                *returned.remarks,
+            ),
             cells=cell_titles(self.repository, chosen),
         )
+
+    def _newest_whole(self, newest: Sequence[Head], damaged: dict[str, Head]) -> Manifest | None:
+        """Give the best snapshot whose names can be read; note why better ones are passed over."""
+        left = list(newest)
+        while (head := best_of(left)) is not None:
+            try:
+                return self.decoding.whole(head)
+            except (IntegrityError, StoreError) as error:
+                taken = f"{datetime.fromisoformat(head.created_at):%Y-%m-%d %H:%M:%S} UTC"
+                damaged[f"Snapshot {head.id[:10]} of {taken} cannot be read and is passed over: {error}."] = (
+                    head
+                )
+                left.remove(head)
+        return None
 
     def report(self) -> RestoreReport | None:
         """Say what has come back by now, and what has not; ``None``: nothing was there."""

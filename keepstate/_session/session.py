@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from keepstate._hosts import Host
     from keepstate._model.kernel import Cell, Kernel
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._model.snapshot import Consistency, Reason
     from keepstate._repository import Repository
     from keepstate._session.far_side import FarSide
@@ -151,7 +151,7 @@ class Session:
                 break
             self._clock.wait(never, 0.05)
 
-    def _newest(self) -> list[Manifest]:
+    def _newest(self) -> list[Head]:
         """Read the history, here and at the far store; have what will be restored here.
 
         Where the far store does not give it, what it holds counts as written beside this session, which goes
@@ -186,7 +186,7 @@ class Session:
             return self._kept.here()
         return newest
 
-    def _restore_at_start(self, newest: list[Manifest]) -> None:
+    def _restore_at_start(self, newest: list[Head]) -> None:
         later = partial(comes_later, self.options.restore, self._kernel)
         self._recovery.restore(newest, self._folders, clock=self._clock, later=later)
         report, chosen = self._recovery.report(), self._recovery.manifest

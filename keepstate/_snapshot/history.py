@@ -14,18 +14,18 @@ from keepstate.errors import AmbiguousError, InvalidInputError, NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
 
 CELL = "cell"
 """As ``at=``: the newest state that was taken between cells."""
 
 
-def best_of(newest: Sequence[Manifest]) -> Manifest | None:
+def best_of(newest: Sequence[Head]) -> Head | None:
     """Choose what to restore unasked: the newest that is not of the ``operation`` level, if there is one."""
     return next((m for m in newest if m.consistency != "operation"), newest[0] if newest else None)
 
 
-def remarks_on(chosen: Manifest, newest: Sequence[Manifest]) -> list[str]:
+def remarks_on(chosen: Head, newest: Sequence[Head]) -> list[str]:
     """Say what a user should know about the choice of *chosen* among *newest*."""
     remarks = []
     if chosen.consistency == "operation":
@@ -54,7 +54,7 @@ def remarks_on(chosen: Manifest, newest: Sequence[Manifest]) -> list[str]:
     return remarks
 
 
-def _ancestors(chosen: Manifest, manifests: Sequence[Manifest]) -> set[str]:
+def _ancestors(chosen: Head, manifests: Sequence[Head]) -> set[str]:
     """Lineages of which an ancestor of *chosen* knew the last snapshot."""
     last: dict[str, int] = {}
     parents: dict[str, dict[str, int]] = {}
@@ -71,7 +71,7 @@ def _ancestors(chosen: Manifest, manifests: Sequence[Manifest]) -> set[str]:
     return found
 
 
-def find(newest: Sequence[Manifest], at: object) -> Manifest:
+def find(newest: Sequence[Head], at: object) -> Head:
     """Find the snapshot that *at* means among those of one notebook.
 
     Args:
@@ -99,7 +99,7 @@ def find(newest: Sequence[Manifest], at: object) -> Manifest:
     raise InvalidInputError(f"at={at!r}: give a Snapshot, its id, an aware datetime, or 'cell'")
 
 
-def _until(newest: Sequence[Manifest], at: datetime) -> Manifest:
+def _until(newest: Sequence[Head], at: datetime) -> Head:
     if at.tzinfo is None:
         raise InvalidInputError(
             f"at={at!r} has no time zone: use e.g. datetime.now(timezone.utc) or .astimezone()"
@@ -110,7 +110,7 @@ def _until(newest: Sequence[Manifest], at: datetime) -> Manifest:
     )
 
 
-def _only(found: Sequence[Manifest], wanted: str) -> Manifest:
+def _only(found: Sequence[Head], wanted: str) -> Head:
     if not found:
         raise NotFoundError(f"no snapshot {wanted!r}: keepstate.snapshots() lists those that are there")
     if len(found) > 1:

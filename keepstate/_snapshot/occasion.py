@@ -12,12 +12,13 @@ import msgspec
 
 from keepstate._model.manifest import Manifest, WhereRecord
 from keepstate._model.snapshot import Consistency, Durability, Reason, Snapshot, Where
+from keepstate._repository import shown_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from keepstate._model.kernel import Cell
-    from keepstate._model.manifest import Entry
+    from keepstate._model.manifest import Entry, Head
 
 _VERSIONS_OF = ("numpy", "pandas", "torch", "sklearn", "scipy", "pyarrow", "polars", "tensorflow", "jax")
 
@@ -109,24 +110,24 @@ def decode_cells(data: bytes) -> list[tuple[int | None, str]]:
     return [msgspec.json.decode(line, type=tuple[int | None, str]) for line in data.split(b"\n") if line]
 
 
-def snapshot_of(manifest: Manifest, *, durability: Durability = "local") -> Snapshot:
+def snapshot_of(head: Head, *, durability: Durability = "local") -> Snapshot:
     """Show a manifest as the user's snapshot."""
-    where = manifest.where
+    where, shown = head.where, shown_of(head)
     return Snapshot(
-        id=manifest.id,
-        created_at=datetime.fromisoformat(manifest.created_at),
-        reason=manifest.reason,
-        consistency=manifest.consistency,
-        names=tuple(sorted(manifest.names)),
-        skipped=dict(manifest.skipped),
-        logical_bytes=manifest.logical_bytes,
-        written_bytes=manifest.written_bytes,
-        stall_seconds=manifest.stall_seconds,
-        seconds=manifest.seconds,
+        id=head.id,
+        created_at=datetime.fromisoformat(head.created_at),
+        reason=head.reason,
+        consistency=head.consistency,
+        names=shown.names,
+        skipped=dict(shown.skipped),
+        logical_bytes=head.logical_bytes,
+        written_bytes=head.written_bytes,
+        stall_seconds=head.stall_seconds,
+        seconds=head.seconds,
         durability=durability,
-        note=manifest.note,
-        lineage=manifest.lineage,
-        sequence=manifest.sequence,
+        note=head.note,
+        lineage=head.lineage,
+        sequence=head.sequence,
         where=None if where is None else Where(where.cell, where.line),
-        strategy=manifest.strategy,
+        strategy=head.strategy,
     )

@@ -23,11 +23,11 @@ from keepstate._snapshot.saver import CODEC
 from keepstate.errors import CodecError, IntegrityError, KeepstateError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
-    from keepstate._model.manifest import Entry, GroupRecord, Manifest
+    from keepstate._model.manifest import Entry, GroupRecord, Head, Manifest
     from keepstate._model.parts import PartReader
-    from keepstate._repository import Repository
+    from keepstate._repository import Joiner, Repository
 
 TITLE_CHARACTERS = 80
 
@@ -228,16 +228,30 @@ def restore_names(loader: Loader, names: Iterable[str]) -> Outcome:
 
 
 def older_generation(
-    repository: Repository, older: Sequence[Manifest], name: str, damaged: Entry | None
-) -> Manifest | None:
-    """Find the newest of *older* in which *name* has another value whose bytes are all sound."""
+    repository: Repository,
+    older: Iterable[Head],
+    name: str,
+    damaged: Entry | None,
+    *,
+    joiner: Joiner | None = None,
+) -> Head | None:
+    """Find the newest of *older* in which *name* has another value whose bytes are all sound.
+
+    Args:
+        repository: Where they are.
+        older: Newest first, of one member.
+        name: Of the variable.
+        damaged: The value that cannot be used.
+        joiner: The same for several names, so that what snapshots share is read once.
+    """
     tried = set() if damaged is None else {damaged.group}
     for manifest in older:
-        entry = manifest.names.get(name)
-        if entry is None or entry.group in tried:
-            continue
-        tried.add(entry.group)
+        joiner = joiner or repository.joiner(manifest.member)
         try:
+            entry = joiner.entry(manifest, name)
+            if entry is None or entry.group in tried:
+                continue
+            tried.add(entry.group)
             _read_all(repository, entry.group, manifest.member)
         except KeepstateError:
             continue  # damaged as well: the next older one is asked

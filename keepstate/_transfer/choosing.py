@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from keepstate._repository.apart import carried_from
 from keepstate._repository.history import newest_first
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
 
 
-def wanted(near: Iterable[Manifest], far: Mapping[str, int], there: Collection[str]) -> list[Manifest]:
+def wanted(near: Iterable[Head], far: Mapping[str, int], there: Collection[str]) -> list[Head]:
     """Choose what shall be sent, oldest first.
 
     Of each lineage: the newest, the newest of each consistency, those with a note, and those that one of
@@ -28,13 +29,13 @@ def wanted(near: Iterable[Manifest], far: Mapping[str, int], there: Collection[s
         far: Lineage → its last sequence at the far side.
         there: Ids of all snapshots at the far side.
     """
-    lineages: dict[str, list[Manifest]] = defaultdict(list)
-    by_id: dict[str, Manifest] = {}
+    lineages: dict[str, list[Head]] = defaultdict(list)
+    by_id: dict[str, Head] = {}
     for manifest in near:
         by_id[manifest.id] = manifest
         if manifest.sequence > far.get(manifest.lineage, 0) and manifest.id not in there:
             lineages[manifest.lineage].append(manifest)
-    chosen: dict[str, Manifest] = {}
+    chosen: dict[str, Head] = {}
     for manifests in lineages.values():
         manifests.sort(key=lambda each: each.sequence, reverse=True)
         levels: set[str] = set()
@@ -43,7 +44,7 @@ def wanted(near: Iterable[Manifest], far: Mapping[str, int], there: Collection[s
                 chosen[manifest.id] = manifest
             levels.add(manifest.consistency)
     for manifest in list(chosen.values()):
-        for entry in manifest.names.values():
-            if entry.kept_in in by_id and entry.kept_in not in there:
-                chosen.setdefault(entry.kept_in, by_id[entry.kept_in])
+        for source in carried_from(manifest):
+            if source in by_id and source not in there:
+                chosen.setdefault(source, by_id[source])
     return newest_first(chosen.values())[::-1]

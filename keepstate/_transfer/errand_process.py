@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from keepstate._base.retry import Backoff
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._transfer.far import Far
 
 ATTEMPTS = 3
@@ -44,7 +44,7 @@ class Runner:
         self._address = read_address(order.address)
         self._guard = threading.Lock()
         self._said_at = 0.0
-        self._found: dict[str, Manifest] = {}
+        self._found: dict[str, Head] = {}
 
     def answer(self, ask: Ask) -> None:
         """Do what is asked, and say how it went."""
@@ -72,7 +72,7 @@ class Runner:
         far = self._far(HURRIED)
         repository = far.repository(create=True)
         with far.strictly():
-            found = repository.manifests(project=project, member=member, notebook=notebook)
+            found = repository.heads(project=project, member=member, notebook=notebook)
         self._found = {manifest.id: manifest for manifest in found}
         Mirror.of(Path(self._order.near)).write(
             self._order.notebook, [each for each in found if whose(each) == self._order.notebook]
@@ -93,7 +93,7 @@ class Runner:
                 continue  # somebody pruned here or there meanwhile
         return self._copy(far, near, manifest)
 
-    def _copy(self, far: Repository, near: Repository, manifest: Manifest) -> str:
+    def _copy(self, far: Repository, near: Repository, manifest: Head) -> str:
         copied = far.replicate_to(
             near,
             [manifest],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
+from keepstate._repository.apart import as_stored
 from keepstate._repository.manifests import decode_manifest, encode_manifest
 from keepstate._transfer.folder import replace
 from keepstate.errors import FormatError, IntegrityError
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
 
 Notebook = tuple[str, str, str]
 """Project, member and notebook."""
 
 
-def whose(manifest: Manifest) -> Notebook:
+def whose(manifest: Head) -> Notebook:
     """Say which notebook a snapshot is of."""
     return manifest.project, manifest.member, manifest.notebook
 
@@ -43,12 +44,12 @@ class Mirror:
         """Give the mirror of the far side of a repository."""
         return cls(near / "transfer" / "far")
 
-    def read(self, notebook: Notebook) -> list[Manifest]:
+    def read(self, notebook: Notebook) -> list[Head]:
         """Give what was seen of one notebook, in no particular order."""
         found = map(_read, self._files(notebook))
         return [manifest for manifest in found if manifest is not None and whose(manifest) == notebook]
 
-    def write(self, notebook: Notebook, manifests: Iterable[Manifest]) -> None:
+    def write(self, notebook: Notebook, manifests: Iterable[Head]) -> None:
         """Remember what is there now, and forget what is gone.
 
         Raises:
@@ -57,7 +58,7 @@ class Mirror:
         there = {self._path(manifest): manifest for manifest in manifests}
         before = set(self._files(notebook))
         for path, manifest in there.items():
-            if path not in before or (path not in self._sound and _read(path) != manifest):
+            if path not in before or (path not in self._sound and _read(path) != as_stored(manifest)):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 replace(path, encode_manifest(manifest))
             self._sound.add(path)
@@ -68,11 +69,11 @@ class Mirror:
     def _files(self, notebook: Notebook) -> list[Path]:
         return list((self.folder / _name(*notebook)).glob("*.manifest"))
 
-    def _path(self, manifest: Manifest) -> Path:
+    def _path(self, manifest: Head) -> Path:
         return self.folder / _name(*whose(manifest)) / f"{_name(manifest.lineage, manifest.id)}.manifest"
 
 
-def _read(path: Path) -> Manifest | None:
+def _read(path: Path) -> Head | None:
     """Give one; ``None`` if it was removed meanwhile, or a power cut has torn it."""
     try:
         return decode_manifest(path.read_bytes())

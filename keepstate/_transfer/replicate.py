@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keepstate._base.clock import Clock, Flag
-    from keepstate._model.manifest import Manifest
+    from keepstate._model.manifest import Head
     from keepstate._model.snapshot import Durability
     from keepstate._repository.replication import Copied
     from keepstate._transfer.far import Far
@@ -70,7 +70,7 @@ class Replicator:
         self._settings = settings
         self._clock = clock
         self._there: Repository | None = None
-        self._seen: dict[str, Manifest] = {}
+        self._seen: dict[str, Head] = {}
         self._whole: dict[str, Durability] | None = None
         """What is known to be whole there; ``None`` before that was looked at."""
         self._packs: dict[str, frozenset[str]] = {}
@@ -92,8 +92,8 @@ class Replicator:
             nbytes=sum(self._near.missing_bytes(group, at=self._there) for group in _by_member(wanted)),
         )
 
-    def _wanted(self) -> list[Manifest]:
-        near = self._near.manifests()
+    def _wanted(self) -> list[Head]:
+        near = self._near.heads()
         last: dict[str, int] = {}
         there = self._seen.keys() - self._broken  # what is not whole there may be mended from here
         for own in there:
@@ -135,7 +135,7 @@ class Replicator:
     def _copy(
         self,
         repository: Repository,
-        manifests: Sequence[Manifest],
+        manifests: Sequence[Head],
         stop: Flag,
         on_progress: Callable[[Progress], None],
     ) -> Copied:
@@ -154,13 +154,13 @@ class Replicator:
 
     def _look(self, repository: Repository) -> None:
         """Learn which snapshots are there, of everyone who writes from here."""
-        seen: dict[str, Manifest] = {}
+        seen: dict[str, Head] = {}
         with self._far.strictly():
             for member in self._members():
-                for manifest in repository.manifests(member=member):
+                for manifest in repository.heads(member=member):
                     seen[manifest.id] = manifest
         self._seen = seen
-        notebooks = {whose(manifest) for manifest in self._near.manifests()}
+        notebooks = {whose(manifest) for manifest in self._near.heads()}
         for notebook in {*notebooks, *self._settings.notebooks}:
             self._mirror.write(notebook, [each for each in seen.values() if whose(each) == notebook])
 
@@ -177,7 +177,7 @@ class Replicator:
             just_seen: Members whose packs were listed for the last copy, and are known better than a listing
                 that comes late would tell.
         """
-        here = {manifest.id for manifest in self._near.manifests()}
+        here = {manifest.id for manifest in self._near.heads()}
         there: dict[str, frozenset[str]] = {}
         whole: dict[str, Durability] = {}
         for own, manifest in self._seen.items():
@@ -212,17 +212,21 @@ class Replicator:
                     notebook=notebook,
                     keep_last=self._settings.keep_last,
                     budget_bytes=self._settings.budget_bytes,
-                    running={manifest.lineage for manifest in self._near.manifests(member=member)},
+                    running={manifest.lineage for manifest in self._near.heads(member=member)},
                     grace_seconds=LATE_GRACE_SECONDS + late if late else 0.0,
                 )
             except ConflictError:
                 continue  # somebody else is at it
+            except IntegrityError:
+                if not late:
+                    raise
+                continue  # a pack that was put just now may not be listed yet
         self._look(repository)
         self._prove(repository)
 
 
-def _by_member(manifests: Iterable[Manifest]) -> list[list[Manifest]]:
-    groups: dict[str, list[Manifest]] = {}
+def _by_member(manifests: Iterable[Head]) -> list[list[Head]]:
+    groups: dict[str, list[Head]] = {}
     for manifest in manifests:
         groups.setdefault(manifest.member, []).append(manifest)
     return list(groups.values())

@@ -33,6 +33,7 @@ from keepstate._base.disk import Disk
 from keepstate._model.kernel import Cell
 from keepstate._model.manifest import Entry, GroupRecord, Manifest, MemberRecord, PartRecord, Ref
 from keepstate._repository import CHUNK_BYTES, Repository, load_compression, pack
+from keepstate._repository.apart import put_apart
 from keepstate._repository.catalog import Catalog
 from keepstate._repository.chunk import HEADER_BYTES, ChunkHeader, chunk_id
 from keepstate._repository.chunk_list import store_list
@@ -44,7 +45,7 @@ from keepstate._repository.layout import member_folder
 from keepstate._repository.manifests import encode_manifest
 from keepstate._repository.outlet import Outlet
 from keepstate._repository.packer import Packer
-from keepstate._repository.writer import RECORD_BYTES
+from keepstate._repository.writer import RECORD_BYTES, WHOLE_BYTES
 from keepstate._snapshot.occasion import encode_cells
 
 if TYPE_CHECKING:
@@ -170,36 +171,37 @@ def _make_snapshots(folder: MemberFolder, shape: Shape, until: datetime, random:
         wanted = min(shape.cells, -(-shape.cells * (sequence + 1) // per_session))
         cells += [Cell(each + 1, _source(each)) for each in range(len(cells), wanted)]
         record = packs.put_bytes(encode_cells(tuple(cells)), chunk_bytes=RECORD_BYTES)
+        manifest = Manifest(
+            id=random.bytes(10).hex(),
+            project=PROJECT,
+            member=MEMBER,
+            notebook=HISTORY,
+            lineage=_lineage(session),
+            sequence=sequence + 1,
+            parents=dict(parents),
+            created_at=_moment(until, shape, number),
+            reason="cell",
+            consistency="cell",
+            names=dict(sorted(names.items())),
+            tracked=sorted(names),
+            cells=record,
+            versions={"python": "3.11.7", "numpy": "2.4.6", "pandas": "3.1.1"},
+            host="jupyter",
+            strategy="fork: it holds the main thread for the shortest time",
+            logical_bytes=40 * shape.names,
+            written_bytes=1000,
+            stall_seconds=0.004,
+            seconds=0.1,
+        )
+        if len(encode_manifest(manifest)) > WHOLE_BYTES:
+            apart = put_apart(manifest, lambda raw: packs.put_bytes(raw, chunk_bytes=CHUNK_BYTES).id)
+            manifest = msgspec.structs.replace(manifest, apart=apart)
         if shape.snapshots - number == shape.recent + 1:
             packs.close()
             _cover(folder)
         if shape.snapshots - number <= shape.recent:
             packs.close()
-        _publish(
-            folder,
-            Manifest(
-                id=random.bytes(10).hex(),
-                project=PROJECT,
-                member=MEMBER,
-                notebook=HISTORY,
-                lineage=_lineage(session),
-                sequence=sequence + 1,
-                parents=dict(parents),
-                created_at=_moment(until, shape, number),
-                reason="cell",
-                consistency="cell",
-                names=dict(sorted(names.items())),
-                tracked=sorted(names),
-                cells=record,
-                versions={"python": "3.11.7", "numpy": "2.4.6", "pandas": "3.1.1"},
-                host="jupyter",
-                strategy="fork: it holds the main thread for the shortest time",
-                logical_bytes=40 * shape.names,
-                written_bytes=1000,
-                stall_seconds=0.004,
-                seconds=0.1,
-            ),
-        )
+        _publish(folder, manifest)
     packs.close()
 
 

@@ -413,8 +413,8 @@ def test_newer_manifests_are_told_from_damaged_ones():
     assert decode_manifest(sealed(msgspec.msgpack.encode(more))).sequence == 4
     encrypted = msgspec.structs.replace(manifest({}, sequence=1), encryption="aes")
     for raw in (
-        sealed(good_body(), flags=2),
-        sealed(good_body(), flags=3),
+        sealed(good_body(), flags=4),
+        sealed(good_body(), flags=5),
         sealed(good_body(), magic=b"kMANI\x00\x02\n"),
         sealed(msgspec.msgpack.encode(encrypted)),
     ):

@@ -611,7 +611,7 @@ def test_what_was_followed_is_forgotten_before_it_fills_the_memory(places, monke
     for _ in range(2):
         assert [found.missing_bytes([each], at=None) for each in manifests] == before
     (remembered,) = found._needs.values()
-    assert len(remembered._reach._groups) == 1
+    assert len(remembered._reach._records) == 1
 
 
 # The bytes of a manifest

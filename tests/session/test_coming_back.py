@@ -15,7 +15,9 @@ class Point:
         self.x = x
 
 big = random.Random(1).randbytes(24 << 20)
-keepstate.start(store={store!r}, track=("big", "small", "Point"), {names})
+many = {{f"z{{number:03d}}": [number] for number in range(300)}}  # so that the manifest has its names apart
+globals().update(many)
+keepstate.start(store={store!r}, track=("big", "small", "Point", *many), {names})
 keepstate.snapshot()
 small = Point(3)
 keepstate.snapshot()
@@ -26,7 +28,8 @@ COME_BACK = """
 import random
 import keepstate
 session = keepstate.start(store={store!r}, {names})
-print("restored:", session.restored.restored, big == random.Random(1).randbytes(24 << 20), small.x, Point)
+print("restored:", len(session.restored.restored), session.restored.restored[:3], z299, end=" ")
+print(big == random.Random(1).randbytes(24 << 20), small.x, Point)
 """
 
 CUT = """
@@ -76,7 +79,10 @@ def computer(server, tmp_path):
 def test_everything_comes_back_with_its_definitions(computer, server, tmp_path):
     """What was decoded while it came is what was kept."""
     said = computer.must(COME_BACK.format(store=server.address("bucket", tmp_path.name), names=NAMES))
-    assert said.splitlines()[-1] == "restored: ('Point', 'big', 'small') True 3 <class '__main__.Point'>"
+    assert (
+        said.splitlines()[-1]
+        == "restored: 303 ('Point', 'big', 'small') [299] True 3 <class '__main__.Point'>"
+    )
 
 
 @pytest.mark.slow
@@ -107,7 +113,7 @@ def test_what_is_damaged_here_is_brought_again(server, tmp_path):
         largest.write_bytes(raw)
         said = computer.must(COME_BACK.format(store=store, names=NAMES))
     assert "is damaged here" in said
-    assert said.splitlines()[-1].startswith("restored: ('Point', 'big', 'small') True 3")
+    assert said.splitlines()[-1].startswith("restored: 303 ('Point', 'big', 'small') [299] True 3")
 
 
 LOSE = """

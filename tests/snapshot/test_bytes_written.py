@@ -253,6 +253,21 @@ def test_one_of_very_many_small_arrays(notebook):
     assert all(np.array_equal(back[key], held) for key, held in book.state["arrays"].items())
 
 
+def test_three_of_two_thousand_variables(notebook):
+    """The list of all variables is not written again; nor is it for one variable more or less."""
+    book = notebook(**{f"variable_{n:05d}": [n, n % 7] for n in range(2000)})
+    for n in (5, 1000, 1999):
+        book.state[f"variable_{n:05d}"] = [n, "changed"]
+    assert book.save() < SPARE
+    assert book.restored("variable_01000") == [1000, "changed"]
+    assert book.restored("variable_01001") == [1001, 0]
+    book.state["another"] = [1]
+    del book.state["variable_00300"]
+    assert book.save() < SPARE
+    assert book.restored("another") == [1]
+    assert book.save() == 0
+
+
 def test_nothing(notebook, frame):
     """A state that has not changed writes nothing, whatever it is made of."""
     book = notebook(df=frame, d=lists(1000), a=numbers(200_000), shared=[frame])

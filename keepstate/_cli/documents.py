@@ -25,7 +25,9 @@ def snapshot_document(manifest: Head, durability: Durability = "local") -> dict[
         "project": manifest.project,
         "member": manifest.member,
         "notebook": manifest.notebook,
-        **dataclasses.asdict(snapshot),
+        # Not asdict(), which copies each of very many names of very many snapshots.
+        **{field.name: getattr(snapshot, field.name) for field in dataclasses.fields(snapshot)},
+        "where": None if snapshot.where is None else dataclasses.asdict(snapshot.where),
         "created_at": instant(snapshot.created_at),
         "names": list(snapshot.names),
     }

@@ -17,6 +17,7 @@ from keepstate._repository.bulk import sound_chunk
 from keepstate._repository.catalog import Location
 from keepstate._repository.compression import NONE
 from keepstate._repository.fingerprint import CHUNK_BYTES
+from keepstate._repository.history import newest_first
 from keepstate._repository.reach import Reach, Step
 from keepstate._repository.reader import open_packs, read_copy
 from keepstate.errors import IntegrityError, StoreError
@@ -136,7 +137,7 @@ def verify_member(
     report.problems += [Problem(str(each.path), each.why) for each in damaged]
     bad = _verify_packs(report, catalog, on_progress, on_damage)
     proof = _Proof(catalog, bad)
-    for manifest in manifests:
+    for manifest in newest_first(manifests):  # neighbours share the most
         report.snapshots += 1
         affected = proof.affected(manifest)
         if affected:

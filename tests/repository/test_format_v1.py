@@ -3,6 +3,7 @@
 import json
 import shutil
 import struct
+import zlib
 from pathlib import Path
 
 import blosc2
@@ -151,7 +152,7 @@ def read_manifest(path):
     """FORMAT.md §6."""
     raw = path.read_bytes()
     assert raw[:8] == b"kMANI\x00\x01\n"
-    assert u(raw, 8, 4) in (0, 1)
+    assert u(raw, 8, 4) in (0, 1, 3)
     assert u(raw, 12, 4) == 0
     assert u(raw, 16, 8) == len(raw) - 64
     assert raw[24:32] == bytes(8)
@@ -249,3 +250,57 @@ def test_the_description_of_uneven_lists_is_enough_to_read_them():
             assert blake3(read_ref(chunks, stream)).hexdigest() == EXPECTED_UNEVEN[manifest["id"]][name]
             depths.add((stream[2], u(chunks[stream[1]], 8, 4)))
     assert depths == {(1, 0), (1, 40), (2, 0)}
+
+
+# Names apart: added to format 1 later. Older versions refuse such manifests.
+
+APART = DATA / "repo-apart"
+EXPECTED_APART = json.loads((DATA / "repo-apart.json").read_text())
+
+
+def test_names_apart_read_as_they_were_written(tmp_path, monkeypatch):
+    """Every field of the kept repository, and the same from what the script makes today."""
+    monkeypatch.syspath_prepend(DATA)
+    import make_repo_apart
+
+    make_repo_apart.main(tmp_path / "store", tmp_path / "expected.json")
+    for path in (APART, tmp_path / "store"):
+        repository = Repository.open(path, create=False)
+        assert repository.verify(deep=True).is_sound
+        manifests = repository.manifests()
+        assert {each.id: make_repo_apart.facts(each) for each in manifests} == EXPECTED_APART
+        for manifest in manifests:
+            for name, value in make_repo_apart.values(manifest.sequence).items():
+                assert repository.read(repository.group(manifest.names[name].group).stream) == value
+
+
+def test_the_description_of_names_apart_is_enough_to_read_them():
+    """A reader written from FORMAT.md alone finds every name, and where its value is."""
+    (folder,) = (APART / "members").iterdir()
+    chunks = {}
+    for path in folder.glob("packs/*/*.pack"):
+        chunks |= read_pack(path)[0]
+    for path in folder.glob("manifests/*/*/*.manifest"):
+        manifest = read_manifest(path)
+        expected = EXPECTED_APART[manifest["id"]]
+        assert (manifest["apart"] is None) == (path.read_bytes()[8] == 1) == (manifest["sequence"] == 1)
+        if manifest["apart"] is None:
+            continue
+        own, shown, carried = manifest["apart"]
+        contents = read_record(chunks, own)
+        runs = [read_record(chunks, rows) for _, rows in contents["runs"]]
+        assert [count for count, _ in contents["runs"]] == [len(rows) for rows in runs]
+        rows = [[*row, ""][:5] for rows in runs for row in rows]
+        names = sorted(expected["names"])
+        assert msgspec.msgpack.decode(zlib.decompress(shown)) == [names, expected["skipped"]]
+        assert {name: [kind, length, source] for name, kind, _, length, source in rows} == expected["names"]
+        assert carried == {source: name for name, _, _, _, source in rows if source}
+        assert [row[0] for row in rows] == names
+        tracked = (set(names) - set(contents["untracked"])) | set(contents["tracked_besides"])
+        assert sorted(tracked) == expected["tracked"]
+        assert list(contents["definitions"]) == expected["definitions"]
+        assert (contents["pending"], contents["versions"]) == (expected["pending"], expected["versions"])
+        for name, _, group, _, _ in rows:
+            value = read_ref(chunks, read_record(chunks, group)["stream"])
+            assert value.startswith(b"value ")
+            assert (value == b"value 9") == (name == "more")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import types
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -51,6 +52,8 @@ WAIT_SAID_BYTES = 512 << 20
 _NOT_YET = "it had not been brought back yet"
 _NEVER_BOUND = object()
 """Stands for the value of a name that got another one while it was coming."""
+_MADE_ANEW = (types.ModuleType, types.FunctionType, type)
+"""A cell that runs again makes these as they were: who replaces a name by one of them has lost nothing."""
 
 
 class Carried(NamedTuple):
@@ -339,8 +342,11 @@ class Recovery:
                 self.forget(name)
                 self.unread[name] = _NEVER_BOUND
         for name, kept in list(self.unread.items()):
-            if self.namespace.get(name, kept) is not kept:
-                self.unread.pop(name, None)
+            value = self.namespace.get(name, kept)
+            if value is kept:
+                continue
+            self.unread.pop(name, None)
+            if not isinstance(value, _MADE_ANEW):
                 told.append(
                     f"keepstate: {name!r} had been restored and was replaced before any cell read it. "
                     f"keepstate.restore({name!r}, at={self.manifest.id[:10]!r}) brings that one back; "

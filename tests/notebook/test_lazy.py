@@ -247,6 +247,7 @@ def test_a_name_that_is_replaced_while_it_is_coming_keeps_the_users_value(notebo
     """It is told how to get the kept one, once, and what is kept from then on is the new one."""
     notebook.take_up()
     assert "keepstate.restore('big', at=" in notebook.kernel.run("big = 'new'").text
+    assert notebook.kernel.run("def total(): return 'the cell of before, run again'").text == ""
     notebook.shut.unlink()
     notebook.come()
     assert notebook.kernel.run("print(big, head.shape)").text == "new (10,)\n"

@@ -114,12 +114,14 @@ def test_a_deleted_name_leaves_the_next_snapshot_and_stays_in_older_ones(kernel)
 
 
 def test_a_run_all_that_rebuilds_is_told_once_how_to_get_the_restored_state(kernel):
-    """A name that is bound anew before any cell has read it is named, with the call that brings it back."""
+    """A value that is made anew before any cell has read it is named, with the call that brings it back."""
+    define = "import json as j\ndef build(): return ['fresh']"
     first = kernel()
-    first.run("def build(): return ['fresh']\nmodel = ['trained']; keepstate.track(model)")
+    first.run(define + "\nmodel = ['trained']; keepstate.track('model', 'build', 'j')")
     first.settle()
     first.kill()
     second = kernel()
+    assert second.run(define).text == ""
     said = second.run("model = ['fresh']").text
     call = re.search(r"keepstate\.restore\('model', at='\w+'\)", said).group()
     assert second.run("model = ['fresh']").text == ""

@@ -76,6 +76,8 @@ def test_whatever_instant_it_is_killed_at_the_state_is_whole(tmp_path):
             last = seen["step"]
         message = kernel.send(LOAD)
         kernel.wait_for(message, "step")
+        while len([*tmp_path.rglob("*.manifest")]) < 2:  # the first is of a notebook without any state
+            threading.Event().wait(0.05)
         threading.Event().wait(chance.uniform(0, 1.5))  # the random instant
         if round_ % 3 == 2:
             os.kill(kernel.pid, signal.SIGKILL)  # the child goes on alone

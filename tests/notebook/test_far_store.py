@@ -186,6 +186,7 @@ def test_a_key_that_expires_is_told_and_a_fresh_one_sends_everything(tmp_path):
             place.close()
 
 
+@pytest.mark.torture
 def test_two_machines_at_once_hide_nothing_of_each_other(place):
     """An old tab and a new machine: both histories stand, the newer is restored, and each of them is told."""
     old = place.machine().kernel()

@@ -89,7 +89,7 @@ def test_everything_comes_back_with_its_definitions(computer, server, tmp_path):
 def test_what_is_cut_off_on_its_way_binds_nothing(computer, server, tmp_path):
     """Neither names nor definitions, though some have come; and asking once more brings all of it."""
     with FlakyProxy(server.port) as proxy:
-        proxy.delay_seconds = 0.3
+        proxy.delay_seconds = 0.1
         store = server.address("bucket", tmp_path.name, url=proxy.url)
         near = str(computer.home / "state")
         said = computer.must(CUT.format(store=store, names=NAMES, near=near))

@@ -298,6 +298,7 @@ def test_a_wrong_key_is_not_told(server, computer):
     must_be_without([WRONG], files=[computer.home, computer.work], said=said)
 
 
+@pytest.mark.torture
 def test_a_place_that_does_not_answer_is_told_without_the_key(computer):
     """With its address, in which there never is one."""
     store = f"s3://bucket/team?endpoint=http://127.0.0.1:{free_ports(1)[0]}&region=us-east-1"

@@ -47,6 +47,10 @@ REAP_MILLISECONDS = 1000
 On two loaded ones 50 ms were not enough once in some thousand forks, and the user's ``os.wait()`` was given
 it: a longer stall, seldom, is the lesser evil."""
 
+YIELD_MILLISECONDS = 1
+"""How long the copy sleeps first: the intermediate process often waits for the same processor to die on, and
+this thread waits for that. It was 3 to 4 ms, a slice of the scheduler, in most forks beside other work."""
+
 _FORK, _SELF, _AGAIN, _DESCRIPTOR, _REAPED = range(5)
 _PR_GET_TID_ADDRESS = 40
 """Source: ``linux/prctl.h``."""
@@ -177,6 +181,7 @@ def _steps(libc: _Libc, record: list[int], entry: _PollEntry, board: mmap.mmap) 
             map(partial(setattr, libc.note, "value"), run(os.getpid, zero(_FORK))),
             settle(),
             map(libc.kill, compress(get(_SELF), zero(_FORK)), repeat(int(signal.SIGKILL))),
+            run(partial(libc.poll, None, 0, YIELD_MILLISECONDS), zero(_FORK)),
         )
     copy = run(libc.after_child, zero(_FORK))
     parent = chain(

@@ -179,6 +179,10 @@ class Arrival:
         self.seconds = self.started_after = 0.0
         self._names = names
         self._space: Any = sys.modules["__main__"].__dict__
+        self._began = 0.0
+
+    def begin(self) -> None:
+        """``start()`` is called next."""
         self._began = time.perf_counter()
         threading.Thread(target=self._run, daemon=True).start()
 

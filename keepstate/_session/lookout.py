@@ -194,7 +194,7 @@ class Lookout:
         alarms: dict[str, float] = dict(self.agenda.alarms(scene).items()) if self.guards_something() else {}
         if scene.running or scene.background:
             # Also while there is nothing to lose: names may be bound and tracked inside the cell that runs.
-            left = self._memory_read + pressure.READ_SECONDS - self._clock.monotonic()
+            left = self._memory_read + self._pressure.read_seconds - self._clock.monotonic()
             alarms["memory"] = max(0.0, left)
         return alarms
 

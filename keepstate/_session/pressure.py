@@ -19,7 +19,13 @@ HIGH = 0.85
 SOON_SECONDS = 60.0
 """Growth that would reach the limit within so long is pressure, however much is free."""
 READ_SECONDS = 0.5
-"""Between two readings while something runs; one holds the GIL for 0.3 ms (on 2 cores, Linux 6.18)."""
+"""Between two readings while something runs and memory is short or grows. One takes 0.3 ms by itself, but 20
+ms of the thread that wakes for it beside a busy cell, as no cache holds its code (2 cores, Linux 6.18)."""
+LONGEST_READ_SECONDS = 2.0
+"""While it does not grow and much is free."""
+FASTEST_BYTES_PER_SECOND = 12e9
+"""Twice what one thread can fill, 6 GB/s (first touch of warm memory: ``docs/benchmarks.md``): until the next
+reading no more than half of what is free can have gone."""
 SPEED_SECONDS = 5.0
 """Over which the speed of growth is judged."""
 WINDOW_SECONDS = 60.0
@@ -57,6 +63,8 @@ class Pressure:
     def __init__(self) -> None:
         self._readings: deque[tuple[float, int]] = deque()
         self._called: tuple[float, int] | None = None
+        self.read_seconds = READ_SECONDS
+        """When the next reading is due, counted from the last."""
 
     def feed(self, now: float, room: Room, *, needed_bytes: int = 0) -> Call | None:
         """Take a reading, and say whether a picture is called for; ``None``: none is, or none is possible.
@@ -71,10 +79,13 @@ class Pressure:
         while now - self._readings[0][0] > WINDOW_SECONDS:
             self._readings.popleft()
         left = room.available - needed_bytes
+        self.read_seconds = READ_SECONDS
         if left < 0:
             return None
         noise = max(NOISE_BYTES, min(LEAST_GROWTH * room.limit, NEAR_GROWTH * left))
         seconds_left = self._seconds_left(now, used, left, noise)
+        if math.isinf(seconds_left):
+            self.read_seconds = min(max(READ_SECONDS, left / FASTEST_BYTES_PER_SECOND), LONGEST_READ_SECONDS)
         reason = self._judge(used, room.limit - needed_bytes, noise, seconds_left)
         if reason is None or not self._is_due(now, used, noise, seconds_left):
             return None

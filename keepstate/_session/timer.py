@@ -121,7 +121,7 @@ class Timer:
 
     def _add(self, name: str, due: datetime) -> None:
         self._scheduler.add_job(
-            self._due.append,
+            self._note,
             "date",
             run_date=due,
             args=[name],
@@ -130,6 +130,11 @@ class Timer:
             misfire_grace_time=None,  # a machine that was suspended has missed it; late is better than never
             replace_existing=True,
         )
+
+    def _note(self, name: str) -> None:
+        # Not a method of the list: APScheduler asks for the signature of what it is to call, and that of
+        # what is written in C is parsed as source each time.
+        self._due.append(name)
 
     def _ring_what_is_due(self) -> None:
         due = self._due[:]

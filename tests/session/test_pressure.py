@@ -10,6 +10,7 @@ from keepstate._capture import Room
 from keepstate._session.pressure import (
     AGAIN_SECONDS,
     CALM_SECONDS,
+    LONGEST_READ_SECONDS,
     PATIENCE_SECONDS,
     READ_SECONDS,
     WINDOW_SECONDS,
@@ -40,6 +41,19 @@ def growing(start, per_second, seconds):
 def test_without_growth_there_is_no_pressure(used):
     """A machine that is full and stays as it is calls for nothing."""
     assert feed(Pressure(), [used] * 200) == {}
+
+
+def test_the_next_reading_comes_before_half_of_what_is_free_can_be_gone():
+    """A machine that is nearly empty and stays so is asked seldom, one that fills or is small often."""
+    pressure, large = Pressure(), 64 << 30
+    pressure.feed(0.0, Room(large - (1 << 30), large))
+    assert pressure.read_seconds == LONGEST_READ_SECONDS
+    pressure.feed(2.0, Room(12 << 30, large))
+    assert pressure.read_seconds == READ_SECONDS, "it grows"
+    feed(small := Pressure(), [500] * 3)
+    assert small.read_seconds == READ_SECONDS
+    feed(full := Pressure(), [500], needed=600)
+    assert full.read_seconds == READ_SECONDS
 
 
 def test_one_reading_says_nothing():

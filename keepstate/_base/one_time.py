@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import sys
+from contextlib import suppress
 
 STEP_BYTES = 1 << 20
 """How much is given back at once; shorter memory is kept to its end."""
@@ -32,7 +33,8 @@ class OneTime:
         left = end - self._given
         if self._pages is not None and left >= STEP_BYTES:
             whole = left // STEP_BYTES * STEP_BYTES
-            self._pages.madvise(mmap.MADV_DONTNEED, self._given, whole)
+            with suppress(OSError):  # the user has locked all memory: it stays until the end
+                self._pages.madvise(mmap.MADV_DONTNEED, self._given, whole)
             self._given += whole
 
 

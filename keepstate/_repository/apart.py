@@ -301,14 +301,14 @@ class Joiner:
         rows = {row.name: row for known in sound for row in known.rows}
         return _groups(rows, contents.definitions), lost
 
-    def fits(self, head: Head) -> bool:
-        """Say whether the names of a manifest can be read, and are those that it shows."""
+    def trouble(self, head: Head) -> str:
+        """Say why the names of a manifest cannot be read or are not those that it shows; empty: they are."""
         try:
             if head.apart is not None:
                 _must_fit(head, [self._run(run) for run in self._contents(head).runs])
-        except IntegrityError:
-            return False
-        return True
+        except IntegrityError as error:
+            return str(error)
+        return ""
 
     def _contents(self, head: Head) -> Contents:
         if head.apart is None:

@@ -37,9 +37,9 @@ class Crew:
 
     def __init__(self, threads: int) -> None:
         self._stack = ExitStack()
-        self.writers: list[Executor] = [_AtOnce()]
+        self.writers: list[Executor] = [AtOnce()]
         """For each thread that hashes and compresses, who writes for it, in the order in which it asks."""
-        self.helpers: Executor = _AtOnce()
+        self.helpers: Executor = AtOnce()
         """One thread less than there are writers."""
         if threads > 1:
             self._start(threads)
@@ -69,7 +69,7 @@ class Crew:
         self._stack.close()
 
 
-class _AtOnce(Executor):
+class AtOnce(Executor):
     """Does what it is given before it returns."""
 
     def submit(

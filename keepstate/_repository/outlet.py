@@ -6,7 +6,7 @@ for each GB where memory has to come from a host first (measured on a virtual ma
 
 What a disk has taken so is in no other memory, so it is checked here, once the disk has taken it: against the
 checksums of what was to be written, and where that is a chunk as it was, against its id. Anything else is to
-be read back from the file. After the first failure nothing more is written, and nothing can be finished.
+be read back from the file. After the first failure nothing can be finished.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Outlet:
         self._failure: BaseException | None = None
 
     def fail(self, error: BaseException) -> None:
-        """Let nothing more be written: a file that has a gap, or other bytes, must never be finished."""
+        """Take nothing more: a file that has a gap, or other bytes, must never be finished."""
         self._failure = self._failure or error
 
     def check(self) -> None:
@@ -87,7 +87,7 @@ class Outlet:
         Raises what an earlier one raised.
         """
         self.check()
-        self._pending.append((self._writer.submit(self._do, task), then))
+        self._pending.append((self._writer.submit(task), then))
         while self._pending and self._pending[0][0].done():
             self._wait()
 
@@ -101,14 +101,6 @@ class Outlet:
         while self._pending:
             self._wait()
         self.check()
-
-    def _do(self, task: Callable[[], None]) -> None:
-        self.check()
-        try:
-            task()
-        except BaseException as error:
-            self.fail(error)  # at once: what waits behind it must not be done
-            raise
 
     def _wait(self) -> None:
         future, then = self._pending.popleft()

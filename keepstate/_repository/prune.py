@@ -100,7 +100,7 @@ class Pruner:
         verdict = self._decide(manifests, running=_saving(self._leases()))
         self._report.add(verdict)
         gone = {manifest.id for manifest in verdict.gone}
-        needed = self._needed(each for each in manifests if each.id not in gone)
+        needed = self._needed([each for each in manifests if each.id not in gone])
         plan = plan_garbage(self._catalog, needed, mostly_dead=verdict.mostly_dead)
         chosen = that_fit(plan.repack, catalog=self._catalog, room=self._room())
         going = [*plan.dead, *chosen]
@@ -150,7 +150,7 @@ class Pruner:
         if not self._drop_damaged:
             return sound, given_up
         joiner = Joiner(self._whole_catalog().reader().record)
-        nameless = {head.id for head in sound if not joiner.fits(head)}
+        nameless = {head.id for head in sound if joiner.trouble(head)}
         given_up += [self._folder.manifest(head) for head in sound if head.id in nameless]
         return [head for head in sound if head.id not in nameless], given_up
 
@@ -187,14 +187,16 @@ class Pruner:
             raise StoreError(f"cannot prune: pack {pack_id} cannot be read now ({why})")
         return self._catalog
 
-    def _needed(self, manifests: Iterable[Head]) -> set[bytes]:
-        self._whole_catalog()
-        reach = Reach(self._catalog.reader(), remember=False)
-        needed, self._damage = reach.chunks(manifests)
-        for why in reach.nameless:  # the values of all its names would go
-            raise IntegrityError(
-                f"cannot prune: the names of a snapshot cannot be read: {why}; drop_damaged=True removes it"
-            )
+    def _needed(self, manifests: Sequence[Head]) -> set[bytes]:
+        reader = self._whole_catalog().reader()
+        joiner = Joiner(reader.record)
+        for head in manifests:
+            if why := joiner.trouble(head):  # the values of names that are not known would go
+                raise IntegrityError(
+                    f"cannot prune: the names of snapshot {head.id[:10]} cannot be read: {why}; "
+                    "drop_damaged=True removes it"
+                )
+        needed, self._damage = Reach(reader, remember=False).chunks(manifests)
         return set(needed)
 
     def _prune_packs(self) -> None:

@@ -68,8 +68,6 @@ class Reach:
         self._reader = reader
         self._remember = remember
         self._records: dict[Step, Reached] = {}
-        self.nameless: set[str] = set()
-        """Why it is not known of some snapshot which names it has."""
         self._refs: dict[Ref, Reached] = {}
 
     def forget_damage(self) -> None:
@@ -145,8 +143,6 @@ class Reach:
                 return Reached(chunks, _groups(row.group for row in decode_rows(raw)))
             record = decode_group(raw)
         except IntegrityError as error:
-            if step.kind != "group":
-                self.nameless.add(str(error))
             return Reached(chunks, damage=str(error))
         damage = ""
         for each in (record.stream, *(part.ref for part in record.parts)):

@@ -12,7 +12,7 @@ from xxhash import xxh3_64_intdigest
 
 from keepstate._base.disk import make_directories, sync_upwards, translate
 from keepstate._repository import chunk, pack
-from keepstate._repository.crew import Crew
+from keepstate._repository.crew import AtOnce
 from keepstate._repository.outlet import Outlet
 from keepstate._repository.packer import Packer
 from keepstate._repository.reader import open_packs, read_copy
@@ -85,7 +85,7 @@ def copy_chunks(
     """
     packers: list[Packer] = []
     done: set[str] = set()
-    outlet = Outlet(disk, Crew(1).writers[0], direct=False)
+    outlet = Outlet(disk, AtOnce(), direct=False)
     try:
         for pack_id, locations in wanted.items():
             try:

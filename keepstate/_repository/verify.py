@@ -197,7 +197,7 @@ class _Proof:
     def affected(self, head: Head) -> dict[str, str]:
         """Give what of a snapshot does not come back, with the reason."""
         steps, _ = self._reach.roots(head)
-        affected = {} if self._joiner.fits(head) and not self._wrong(steps) else self._names(head)
+        affected = self._names(head) if self._joiner.trouble(head) or self._wrong(steps) else {}
         for name, ref in (("random state", head.random), ("list of cells", head.cells)):
             if ref is not None and (why := self._why(self._reach.ref(ref))):
                 affected[name] = why

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from keepstate._repository.apart import as_stored
 from keepstate._repository.manifests import decode_manifest, encode_manifest
 from keepstate._transfer.folder import replace
 from keepstate.errors import FormatError, IntegrityError
@@ -58,7 +57,7 @@ class Mirror:
         there = {self._path(manifest): manifest for manifest in manifests}
         before = set(self._files(notebook))
         for path, manifest in there.items():
-            if path not in before or (path not in self._sound and _read(path) != as_stored(manifest)):
+            if path not in before or (path not in self._sound and _read(path) != manifest):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 replace(path, encode_manifest(manifest))
             self._sound.add(path)

@@ -1,5 +1,6 @@
 """Memory that is given back while it is read."""
 
+import ctypes
 import sys
 
 import pytest
@@ -26,6 +27,19 @@ def test_short_memory_is_kept_to_its_end(nbytes):
     room.view[:] = b"x" * nbytes
     room.spent(nbytes)
     assert bytes(room.view) == b"x" * nbytes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are given back on Linux alone")
+def test_memory_that_is_locked_stays_and_nothing_is_raised():
+    """Whoever has locked all memory restores as well; it takes more of it."""
+    room = OneTime(2 * STEP_BYTES)
+    room.view[:] = b"x" * len(room.view)
+    place = ctypes.c_char.from_buffer(room.view)
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlock(ctypes.byref(place), ctypes.c_size_t(len(room.view))) != 0:
+        pytest.skip("no memory may be locked here")
+    room.spent(2 * STEP_BYTES)
+    assert bytes(room.view) == b"x" * 2 * STEP_BYTES
 
 
 def test_what_does_not_fit_is_a_memory_error():

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+from make_repo_uneven import manifest_of, tidy
 
 from keepstate._base.clock import ManualClock
 from keepstate._model.manifest import Entry, GroupRecord, Manifest, MemberRecord
@@ -48,18 +49,9 @@ def save(repository: Repository, step: int) -> Manifest:
         }
         if step == 3:
             names["more"] = msgspec.structs.replace(names["more"], kept_in=f"{1:020x}")
-        manifest = Manifest(
-            id=f"{step:020x}",
-            project="p",
-            member="Ana",
-            notebook="n",
-            lineage="first",
-            sequence=step,
-            parents={},
-            created_at=f"2026-11-0{step}T00:00:00+00:00",
-            reason="manual",
-            consistency="cell",
-            names=names,
+        manifest = manifest_of(
+            step,
+            names,
             definitions={"definition": groups[b"value 0"]},
             skipped={"conn": "it is a connection"},
             pending={"more": "it had not been brought back yet"} if step == 3 else {},
@@ -85,8 +77,7 @@ def main(path: Path, expected: Path) -> None:
     """Write the repository, and beside it what must be read from it."""
     repository = Repository.open(path, create=True, clock=ManualClock())
     made = [save(repository, step) for step in (1, 2, 3)]
-    for each in (*path.glob("members/*/leases"), *path.glob("members/*/temporary")):
-        each.rmdir()
+    tidy(path)
     found = {each.id: facts(each) for each in made}
     expected.write_text(json.dumps(found, indent=None, sort_keys=True) + "\n")
 

@@ -39,6 +39,31 @@ def pieces(step: int) -> dict[str, list[bytes]]:
     }
 
 
+def manifest_of(step: int, names: dict[str, Entry], **more: object) -> Manifest:
+    """The snapshot of *step* in a history of one notebook and one session."""
+    fixed = {
+        "id": f"{step:020x}",
+        "project": "p",
+        "member": "Ana",
+        "notebook": "n",
+        "lineage": "first",
+        "sequence": step,
+        "parents": {},
+        "created_at": f"2026-11-0{step}T00:00:00+00:00",
+        "reason": "manual",
+        "consistency": "cell",
+        "names": names,
+        "tracked": sorted(names),
+    }
+    return Manifest(**{**fixed, **more})
+
+
+def tidy(path: Path) -> None:
+    """Take away what a folder in git cannot hold."""
+    for each in (*path.glob("members/*/leases"), *path.glob("members/*/temporary")):
+        each.rmdir()
+
+
 def save(repository: Repository, step: int) -> Manifest:
     """One snapshot with everything in it."""
     with repository.writer("Ana") as writer:
@@ -54,20 +79,7 @@ def save(repository: Repository, step: int) -> Manifest:
                 parts=[],
             )
             names[name] = Entry(group=writer.put_record(record), type="bytes", logical_bytes=1)
-        manifest = Manifest(
-            id=f"{step:020x}",
-            project="p",
-            member="Ana",
-            notebook="n",
-            lineage="first",
-            sequence=step,
-            parents={},
-            created_at=f"2026-11-0{step}T00:00:00+00:00",
-            reason="manual",
-            consistency="cell",
-            names=names,
-            tracked=sorted(names),
-        )
+        manifest = manifest_of(step, names)
         return writer.commit(lambda written: msgspec.structs.replace(manifest, written_bytes=written)).manifest
 
 
@@ -76,8 +88,7 @@ def main(path: Path, expected: Path) -> None:
     repository = Repository.open(path, create=True, clock=ManualClock())
     for step in (1, 2):
         save(repository, step)
-    for each in (*path.glob("members/*/leases"), *path.glob("members/*/temporary")):
-        each.rmdir()
+    tidy(path)
     facts = {
         f"{step:020x}": {
             name: blake3(b"".join(several)).hexdigest() for name, several in pieces(step).items()

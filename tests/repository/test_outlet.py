@@ -10,9 +10,13 @@ from saves import everything, files, manifest, put_values, snapshot_id
 from xxhash import xxh3_64_intdigest
 
 from keepstate._base.disk import Disk
-from keepstate._repository import Repository, filler, fingerprint_pieces, pack, writer
-from keepstate._repository.crew import Crew
+from keepstate._repository import Repository, filler, fingerprint_pieces, outlet, pack, writer
+from keepstate._repository.chunk import ChunkHeader, chunk_id
+from keepstate._repository.compression import BLOSC2, NONE, Compressor
+from keepstate._repository.crew import AtOnce, Crew
 from keepstate._repository.outlet import BLOCK_BYTES, BLOCKS, OutFile, Outlet
+from keepstate._repository.packer import Packer
+from keepstate._repository.verify import check_written
 from keepstate.errors import IntegrityError, StoreError, StoreFullError
 
 MIB = 1 << 20
@@ -175,6 +179,92 @@ def test_what_was_not_written_as_it_was_to_be_is_not_committed(tmp_path, disk):
     assert everything(repository.path) == {snapshot_id("s1", 1): FIRST}
 
 
+class RewritingOnce(Rewriting):
+    """They do so once, which one chunk that is read back would seldom show."""
+
+    done = False
+
+    def write(self, descriptor, data):
+        if self.done or len(data) < MIB:
+            Disk.write(self, descriptor, data)
+        else:
+            self.done = True
+            super().write(descriptor, data)
+
+
+@pytest.mark.parametrize("kind", [NONE, BLOSC2])
+def test_one_block_that_is_not_what_it_was_is_found_each_time(tmp_path, monkeypatch, kind):
+    """Every block is hashed once more when the disk has taken it, not only what is read back."""
+    monkeypatch.setattr(pack, "TARGET_BYTES", 64 * MIB)
+    value = os.urandom(12 * MIB)
+    if kind == BLOSC2:  # a few kinds of bytes only: half as many are stored
+        value = value.translate(bytes(byte & 7 for byte in range(256)))
+    assert Compressor(4).compress(memoryview(value)[:MIB])[0] == kind
+    for attempt in range(4):
+        repository = Repository.open(tmp_path / str(attempt), create=True, disk=RewritingOnce())
+        with pytest.raises(IntegrityError, match="other bytes"):
+            put(repository, {"noise": value}, sequence=1)
+
+
+def test_an_end_that_does_not_list_what_was_written_is_found(tmp_path):
+    """A pack whose footer lacks a chunk would be one without it."""
+    path = tmp_path / "pack"
+    out = Outlet(Disk(), AtOnce(), direct=False)
+    packer = Packer(out, path, pack_id="0" * 32)
+    for value in (b"one" * 50, b"two" * 50):
+        length, checksum = len(value), xxh3_64_intdigest(value)
+        packer.add(ChunkHeader(chunk_id(value), NONE, length, length, checksum), value)
+    packer.finish()
+    out.settle()
+    check_written(Disk(), packer)
+    packer.entries.pop()
+    with pytest.raises(IntegrityError, match="not what was written"):
+        check_written(Disk(), packer)
+
+
+def test_memory_that_runs_out_in_the_midst_of_a_chunk_is_told_at_the_end(repository, monkeypatch):
+    """Half a chunk may be on its way: who passes over the error gets no snapshot."""
+    blocks = iter([outlet._new_block()])
+
+    def new_block():
+        try:
+            return next(blocks)
+        except StopIteration:
+            raise MemoryError from None
+
+    with repository.writer("ana", threads=2) as open_writer:
+        monkeypatch.setattr(outlet, "_new_block", new_block)
+        with pytest.raises(MemoryError):
+            open_writer.put_bytes(os.urandom(4 * MIB), chunk_bytes=700_000)
+        monkeypatch.undo()
+        with pytest.raises(MemoryError):
+            open_writer.commit(lambda _: manifest({}, sequence=1))
+    assert everything(repository.path) == {}
+
+
+def test_how_a_chunk_is_stored_does_not_depend_on_which_thread_took_it(repository):
+    """Each run of neighbours is compressed by itself, as if no other had come before."""
+    text = b"item " * MIB
+    runs = [text[number : number + 2 * MIB] if number % 3 else os.urandom(2 * MIB) for number in range(18)]
+    whole = memoryview(b"".join(runs))
+    with repository.writer("ana", threads=2) as open_writer:
+        ref = open_writer.put(fingerprint_pieces(whole, seed=1, known={}), itemsize=4)
+        open_writer.commit(lambda _: manifest({}, sequence=1, random=ref))
+    expected = {}
+    for start in range(0, len(whole), 2 * MIB):
+        compressor = Compressor(4)
+        for at in (start, start + MIB):
+            piece = whole[at : at + MIB]
+            expected[chunk_id(piece)] = compressor.compress(piece)[0]
+    stored = {}
+    for path in files(repository.path, ".pack"):
+        footer, _ = pack.read_footer(Disk(), path, pack_id=path.stem)
+        entries = (pack.entry_at(footer, number) for number in range(len(footer) // pack.ENTRY_BYTES))
+        stored |= {entry.id: entry.compression for entry in entries}
+    assert {own: stored[own] for own in expected} == expected
+    assert set(expected.values()) == {NONE, BLOSC2}
+
+
 @pytest.mark.parametrize("disk", [Disk, Buffered])
 @pytest.mark.parametrize("value", [os.urandom(2 * MIB), b"item " * MIB])
 def test_memory_that_changes_after_it_was_hashed_is_not_committed(tmp_path, monkeypatch, disk, value):
@@ -218,15 +308,15 @@ def test_no_more_blocks_are_held_than_it_says(tmp_path):
         def at(self, operation, number):
             going.wait()
 
-    outlet = Outlet(Slow(), crew.writers[0], direct=True)
-    file = OutFile(outlet, tmp_path / "file", floor=None)
+    out = Outlet(Slow(), crew.writers[0], direct=True)
+    file = OutFile(out, tmp_path / "file", floor=None)
     data = os.urandom(BLOCK_BYTES)
 
     def fill():
         for _ in range(3 * BLOCKS):
             file.append(data, xxh3_64_intdigest(data))
         file.finish()
-        outlet.settle()
+        out.settle()
 
     thread = threading.Thread(target=fill)
     thread.start()
@@ -235,5 +325,5 @@ def test_no_more_blocks_are_held_than_it_says(tmp_path):
     going.set()
     thread.join()
     crew.end()
-    assert outlet._made == BLOCKS
+    assert out._made == BLOCKS
     assert (tmp_path / "file").read_bytes() == data * 3 * BLOCKS

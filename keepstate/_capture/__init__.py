@@ -20,7 +20,7 @@ from keepstate._capture.failures import (
 )
 from keepstate._capture.imprint import SLOW_SECONDS, Imprints, Worth
 from keepstate._capture.mappings import private_mappings, range_of
-from keepstate._capture.memory import Room, read_room
+from keepstate._capture.memory import Memory, Room, read_memory, read_room
 from keepstate._capture.safe_point import SafePoints, is_safe, place_of_caller
 from keepstate._capture.work import Taken, Tools, Work
 
@@ -33,6 +33,7 @@ __all__ = [
     "DirtyPages",
     "ForkRefused",
     "Imprints",
+    "Memory",
     "MemoryShort",
     "Misread",
     "NeedsCopy",
@@ -52,6 +53,7 @@ __all__ = [
     "random_states",
     "range_of",
     "read_conditions",
+    "read_memory",
     "read_room",
     "unit_bytes",
     "written_by_others",

@@ -10,7 +10,7 @@ from keepstate._base.clock import SYSTEM_CLOCK, Clock
 from keepstate._capture import fork, stage
 from keepstate._capture.arena import LIMIT_BYTES
 from keepstate._capture.failures import ForkRefused, NotNow
-from keepstate._capture.memory import MiB, kills_whole_group, read_status
+from keepstate._capture.memory import MiB, read_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -156,11 +156,11 @@ def needed_bytes(*, resident_bytes: int, page_table_bytes: int, whole_group: boo
 
 def read_needed_bytes() -> int:
     """Read how much memory must be free for a fork at this moment."""
-    status = read_status()
+    memory = read_memory()
     return needed_bytes(
-        resident_bytes=status.get("VmRSS", 0) * 1024,
-        page_table_bytes=status.get("VmPTE", 0) * 1024,
-        whole_group=kills_whole_group(),
+        resident_bytes=memory.resident,
+        page_table_bytes=memory.page_tables,
+        whole_group=memory.whole_group,
     )
 
 

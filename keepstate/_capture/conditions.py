@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from keepstate._capture import kept_gil
-from keepstate._capture.memory import kills_whole_group, read_room, read_status
+from keepstate._capture.memory import read_memory
 
 if TYPE_CHECKING:
+    from keepstate._capture.memory import Memory
     from keepstate._model.snapshot import Consistency
 
 CaptureMode = Literal["auto", "fork", "stage"]
@@ -51,10 +52,19 @@ def read_conditions(
     mode: CaptureMode = "auto",
     encode_seconds: float | None = None,
     logical_bytes: int = 0,
+    memory: Memory | None = None,
 ) -> Conditions:
-    """Read them, in well under a millisecond: the main thread may be waiting."""
-    status = read_status()
-    room = read_room()
+    """Read them, in well under a millisecond: the main thread may be waiting.
+
+    Args:
+        level: What a picture would be of.
+        mode: What the user allows.
+        encode_seconds: As in :class:`Conditions`.
+        logical_bytes: Likewise.
+        memory: Read a moment ago, while nobody waited; ``None``: it is read now.
+    """
+    if memory is None:
+        memory = read_memory()
     return Conditions(
         level=level,
         mode=mode,
@@ -62,10 +72,10 @@ def read_conditions(
         numpy=getattr(sys.modules.get("numpy"), "__version__", None),
         gpu=_gpu_in_use(),
         waits_for_children=_waits_for_children(level),
-        page_table_bytes=status.get("VmPTE", 0) * 1024,
-        resident_bytes=status.get("VmRSS", 0) * 1024,
-        available_bytes=None if room is None else room.available,
-        kills_whole_group=kills_whole_group(),
+        page_table_bytes=memory.page_tables,
+        resident_bytes=memory.resident,
+        available_bytes=memory.available,
+        kills_whole_group=memory.whole_group,
         encode_seconds=encode_seconds,
         logical_bytes=logical_bytes,
     )

@@ -34,7 +34,7 @@ import struct
 import threading
 from collections import deque
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import chain, compress, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,7 @@ def split(board: mmap.mmap) -> Split:
     record = [-1, 0, 0, -1, 0]
     entry = _PollEntry(-1, select.POLLIN, 0)
     collecting = gc.isenabled()
-    libc = _Libc()
+    libc = _Libc.find()
     try:
         deque(_steps(libc, record, entry, board), maxlen=0)
     finally:
@@ -105,8 +105,14 @@ def split(board: mmap.mmap) -> Split:
 class _Libc:
     """The C functions of the chain; PyDLL keeps the GIL while they run."""
 
-    def __init__(self) -> None:
-        library = ctypes.PyDLL(None, use_errno=True)
+    @staticmethod
+    @cache
+    def find() -> _Libc:
+        """Look them up, once: it takes 0.1 ms."""
+        return _Libc(ctypes.PyDLL(None, use_errno=True))
+
+    def __init__(self, library: ctypes.PyDLL) -> None:
+        self._library = library
         self.before, self.after_parent, self.after_child = (
             self._without_result(library, f"PyOS_{name}")
             for name in ("BeforeFork", "AfterFork_Parent", "AfterFork_Child")
@@ -120,7 +126,10 @@ class _Libc:
         self.close: Callable[[int], int] = library.close
         self.end: Callable[[int], object] = library._exit
         self.syscall: Callable[..., int] = library.syscall
-        self.note = _note_of_thread_id(library)
+
+    def note(self) -> ctypes.c_int | None:
+        """Find where the id of this thread is noted; ``None`` if that is not to be found."""
+        return _note_of_thread_id(self._library)
 
     @staticmethod
     def _without_result(library: ctypes.PyDLL, name: str) -> Callable[[], None]:
@@ -166,7 +175,8 @@ def _steps(libc: _Libc, record: list[int], entry: _PollEntry, board: mmap.mmap) 
         # From here on in the copy and in this process alike; each step says for which it is.
         map(put(_SELF), run(os.getpid, zero(_FORK))),
     )
-    if libc.note is None:
+    note = libc.note()
+    if note is None:
         again = chain(
             map(put(_AGAIN), run(libc.fork, zero(_FORK))),
             run(partial(libc.end, 0), get(_AGAIN)),
@@ -178,7 +188,7 @@ def _steps(libc: _Libc, record: list[int], entry: _PollEntry, board: mmap.mmap) 
             run(partial(libc.syscall, number, None), zero(_FORK)),
             map(put(_AGAIN), run(libc.vfork, zero(_FORK))),
             run(partial(libc.end, _LOST), get(_AGAIN)),  # vfork failed; if it had not, we would be asleep
-            map(partial(setattr, libc.note, "value"), run(os.getpid, zero(_FORK))),
+            map(partial(setattr, note, "value"), run(os.getpid, zero(_FORK))),
             settle(),
             map(libc.kill, compress(get(_SELF), zero(_FORK)), repeat(int(signal.SIGKILL))),
             run(partial(libc.poll, None, 0, YIELD_MILLISECONDS), zero(_FORK)),

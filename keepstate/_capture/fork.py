@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from keepstate._base.clock import SYSTEM_CLOCK, Clock
-from keepstate._capture import child, interrupts
+from keepstate._capture import child, interrupts, kept_gil
 from keepstate._capture.channel import Channel
 from keepstate._capture.copies import Copies
 from keepstate._capture.double_fork import split
@@ -113,7 +113,7 @@ def _open_channel() -> Channel:
 def _fork(work: Work, channel: Channel, copies: Copies) -> int:
     parent = _getpid()
     # SIGCHLD stays open: that of the intermediate process must have come before the handlers are back.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - {signal.SIGCHLD})
+    mask = kept_gil.hold_signals(but=signal.SIGCHLD)
     try:
         side = split(channel.board.memory)
         if side.child:
@@ -124,5 +124,5 @@ def _fork(work: Work, channel: Channel, copies: Copies) -> int:
     finally:
         if _getpid() != parent:
             _exit(_ESCAPED)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        kept_gil.let_signals(mask)
     return side.intermediate

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     Handler = Callable[[int, FrameType | None], object]
 
 _POSIX = os.name == "posix"
+_SIGNALS = sorted(map(int, signal.valid_signals()), key=lambda number: number != signal.SIGINT)
+"""SIGINT first: from then on no interrupt can fall between two steps of standing in."""
+_deferring: list[bool] = []
+"""Not empty while the main thread is in such a body."""
 _ACTION_BYTES = 256
 """More than ``struct sigaction`` has on any platform (152 on x86-64 glibc)."""
 
@@ -34,17 +38,20 @@ _ACTION_BYTES = 256
 def deferred() -> Iterator[None]:
     """Run the body without signal handlers of the user; what came is delivered at the end.
 
-    On any thread but the main one nothing is to be done: Python runs handlers on the main one only.
+    On any thread but the main one nothing is to be done: Python runs handlers on the main one only. Nor is
+    there inside another such body, which delivers them.
     """
-    if not _POSIX or threading.get_ident() != threading.main_thread().ident:
+    if not _POSIX or threading.get_ident() != threading.main_thread().ident or _deferring:
         yield
         return
     arrived: list[int] = []
     standing: dict[int, tuple[Handler, ctypes.Array[ctypes.c_char]]] = {}
     try:
         _stand_in(standing, arrived)
+        _deferring.append(True)
         yield
     finally:
+        _deferring.clear()
         try:
             _put_back(standing)
         finally:
@@ -56,8 +63,7 @@ def _stand_in(standing: dict[int, tuple[Handler, ctypes.Array[ctypes.c_char]]], 
         if number not in arrived:  # as the kernel does: a signal that waits does not wait twice
             arrived.append(number)
 
-    # SIGINT first: from then on no interrupt can fall between two of these steps.
-    for number in sorted(signal.valid_signals(), key=lambda number: number != signal.SIGINT):
+    for number in _SIGNALS:
         handler = signal.getsignal(number)
         if callable(handler):
             standing[number] = (handler, _action(number))

@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 from functools import cache
 
-_READ_BYTES = 1 << 16
+_READ_BYTES = 1 << 12
+"""At once: all of most of these files, and little to clear."""
+_LONGEST_BYTES = 1 << 16
+_SET_BYTES = 128
+"""Of a ``sigset_t`` on Linux, with glibc and with musl; less elsewhere."""
 
 
 @cache
@@ -37,19 +42,40 @@ def write(descriptor: int, data: bytes) -> None:
     _check(libc().write(descriptor, data, ctypes.c_size_t(len(data))))
 
 
+def hold_signals(*, but: int) -> ctypes.Array[ctypes.c_char]:
+    """Have no signal but that one interrupt this thread; returns what :func:`let_signals` needs.
+
+    The one of :mod:`signal` makes an object for each of 64 signals, on both ways: 0.2 ms.
+    """
+    held, before = (ctypes.create_string_buffer(_SET_BYTES) for _ in range(2))
+    libc().sigfillset(held)
+    libc().sigdelset(held, but)
+    libc().pthread_sigmask(int(signal.SIG_BLOCK), held, before)
+    return before
+
+
+def let_signals(before: ctypes.Array[ctypes.c_char]) -> None:
+    """Have those interrupt this thread that did before."""
+    libc().pthread_sigmask(int(signal.SIG_SETMASK), before, None)
+
+
 def read_file(path: str) -> bytes:
     """Read a file of ``/proc`` or ``/sys``, which the kernel makes up on the spot; at most 64 KiB.
 
     Raises:
         OSError: There is none.
     """
-    descriptor = _check(libc().open(os.fsencode(path), os.O_RDONLY | os.O_CLOEXEC))
+    library = libc()
+    descriptor = _check(library.open(os.fsencode(path), os.O_RDONLY | os.O_CLOEXEC))
     buffer = ctypes.create_string_buffer(_READ_BYTES)
+    found, count = b"", _READ_BYTES
     try:
-        count = _check(libc().read(descriptor, buffer, ctypes.c_size_t(_READ_BYTES)))
+        while count == _READ_BYTES and len(found) < _LONGEST_BYTES:
+            count = _check(library.read(descriptor, buffer, ctypes.c_size_t(_READ_BYTES)))
+            found += buffer.raw[:count]
     finally:
-        libc().close(descriptor)
-    return buffer.raw[:count]
+        library.close(descriptor)
+    return found
 
 
 def _check(result: int) -> int:

@@ -91,6 +91,10 @@ class Picture(Protocol):
 class Taker(Protocol):
     """Takes pictures; the session."""
 
+    def make_ready(self) -> None:
+        """Do beforehand what can be done while the main thread goes on; raises nothing."""
+        ...
+
     def take(self, request: Request, level: Consistency, where: Where | None) -> Picture:
         """Hold the calling thread and take a picture; raises KeepstateError."""
         ...
@@ -291,6 +295,7 @@ class Guard:
     def _obtain(self, request: Request) -> None:
         """Wait for the best moment that comes before patience ends."""
         began = self._clock.monotonic()
+        self._taker.make_ready()
         self._kernel.when_idle(lambda: self._take_if_idle(request))
 
         def is_served() -> bool:

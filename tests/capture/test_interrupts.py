@@ -97,6 +97,50 @@ def test_a_callback_that_raises_an_interrupt(each_python):
     """) == [1, None, [None, None]]
 
 
+def test_one_putting_off_inside_another(scenario):
+    """What comes inside both is delivered once, at the end of the outer one, and all handlers are back."""
+    assert scenario("""
+        from keepstate._capture import interrupts
+        events = []
+        def note(number, frame):
+            events.append(number == signal.SIGALRM)
+        signal.signal(signal.SIGALRM, note)
+        for _ in range(2):
+            with interrupts.deferred():
+                with interrupts.deferred():
+                    os.kill(os.getpid(), signal.SIGALRM)
+                    for _ in range(1000):
+                        pass
+                events.append("inner")
+                os.kill(os.getpid(), signal.SIGALRM)
+                for _ in range(1000):
+                    pass
+                events.append("outer")
+            for _ in range(1000):
+                pass
+        show([events, signal.getsignal(signal.SIGALRM) is note])
+    """) == [["inner", "outer", True] * 2, True]
+
+
+def test_signals_that_the_user_blocks_stay_blocked_while_forking(scenario):
+    """Holding all signals but one lets that one come only if it came before."""
+    assert scenario("""
+        from keepstate._capture import kept_gil
+        def blocked():
+            return sorted(int(n) for n in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGUSR2])
+        before = kept_gil.hold_signals(but=signal.SIGCHLD)
+        inside = blocked()
+        kept_gil.let_signals(before)
+        outside = blocked()
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        before = kept_gil.hold_signals(but=signal.SIGCHLD)
+        free = set(map(int, signal.valid_signals())) - set(blocked())
+        kept_gil.let_signals(before)
+        show([signal.SIGCHLD in inside, len(inside) > 50, outside, sorted(free), blocked()])
+    """) == [True, True, [12, 17], [9, 17, 19], []]
+
+
 def test_other_handlers_wait_too(scenario):
     """Timers and other signals of the user are delivered once, after the picture, also if one raises."""
     assert scenario("""

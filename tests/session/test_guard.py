@@ -5,7 +5,9 @@ import threading
 import pytest
 
 from keepstate._base.clock import SystemClock
+from keepstate._capture import Memory
 from keepstate._model.kernel import Cell
+from keepstate._session import saving
 from keepstate._session.guard import Guard, TakeAgain
 from keepstate.errors import CaptureError
 
@@ -52,8 +54,11 @@ class Studio:
         self.taken, self.troubles = [], []
         self.may_finish = threading.Event()
         self.may_finish.set()
-        self.again = 0
+        self.again = self.made_ready = 0
         self.fails = None
+
+    def make_ready(self):
+        self.made_ready += 1
 
     def take(self, request, level, where):
         self.taken.append((request.reason, level))
@@ -104,6 +109,27 @@ def test_a_request_waits_for_the_idle_loop(make):
     assert request.done.wait(10)
     assert studio.taken == [("timer", "cell")]
     assert request.snapshot == "snapshot 1"
+
+
+def test_what_can_be_read_beforehand_is_while_a_moment_is_looked_for(make):
+    """It is not on the time of the main thread; who takes the picture at once reads it then."""
+    kernel, studio = Idle(), Studio()
+    guard = make(kernel, studio)
+    assert guard.take_here("cell", "cell").done.wait(10)
+    assert studio.made_ready == 0
+    request = guard.request("timer")
+    assert kernel.asked.wait(10)
+    assert (studio.made_ready, len(studio.taken)) == (1, 1)
+    kernel.turn()
+    assert request.done.wait(10)
+
+
+def test_what_was_read_a_while_ago_is_read_anew():
+    """A cell may have taken all of the memory meanwhile."""
+    memory = Memory(page_tables=1, resident=2, available=3, whole_group=False)
+    ready = saving.Ready(5.0, memory)
+    assert ready.at(5.0 + saving.READY_SECONDS / 2) is memory
+    assert ready.at(5.0 + saving.READY_SECONDS * 2) is None
 
 
 def test_requests_during_a_save_become_one_more(make):

@@ -18,6 +18,8 @@ from keepstate.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.table import Table
 
 FINE, FAILED, WRONG_USAGE = 0, 1, 2
@@ -37,8 +39,8 @@ class Answer:
 
     document: dict[str, object] | list[dict[str, object]]
     """For ``--json``."""
-    text: tuple[str | Table, ...]
-    """For people, one after the other."""
+    text: Iterable[str | Table]
+    """For people, one after the other; asked for once, and not with ``--json``."""
     remarks: tuple[str, ...] = ()
     """Sentences that the document has no place for: with ``--json`` they go to the standard error."""
     exit_code: int = FINE

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from keepstate._base import table
 from keepstate._base.clock import SYSTEM_CLOCK
@@ -15,12 +17,16 @@ from keepstate._repository import kept_with_reasons, newest_first
 from keepstate._snapshot import snapshot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from rich.table import Table
 
     from keepstate._model.manifest import Head
     from keepstate._model.snapshot import Durability, Snapshot
+
+LastOption = Annotated[
+    int | None, typer.Option("--last", metavar="N", min=1, help="Only the newest N.", show_default=False)
+]
 
 _WHOLE = ("snapshot", "taken (UTC)", "reason")
 
@@ -30,13 +36,14 @@ def log(
     project: ProjectOption = None,
     member: MemberOption = None,
     notebook: NotebookOption = None,
+    last: LastOption = None,
 ) -> Answer:
     """List the snapshots, newest first."""
     scope = Scope(store, project, member, notebook)
     repository = scope.open()
     at_store = scope.manifests(repository)
     levels: dict[str, Durability] = dict.fromkeys((each.id for each in at_store), scope.level())
-    manifests = newest_first([*at_store, *(each for each in scope.waiting() if each.id not in levels)])
+    manifests = newest_first([*at_store, *(each for each in scope.waiting() if each.id not in levels)])[:last]
     # By all of the member's: one may stay for the sake of another notebook's that is not listed.
     kept_for = kept_with_reasons(repository.heads(member=member), now=SYSTEM_CLOCK.utc_now())
     remarks = damage_remarks(scope.damaged(repository))
@@ -48,36 +55,36 @@ def log(
             }
             for manifest in manifests
         ],
-        text=tuple(_sections(manifests, kept_for, levels)) or (f"nothing is kept of {scope}",),
+        text=_sections(manifests, kept_for, levels) if manifests else (f"nothing is kept of {scope}",),
         remarks=remarks,
     )
 
 
 def _sections(
     manifests: Iterable[Head], kept_for: Collection[str], levels: Mapping[str, Durability]
-) -> list[str | Table]:
+) -> Iterator[str | Table]:
     """One table for each notebook, so that its names need no columns; the one with the newest comes first."""
+    far = any(level != "local" for level in levels.values())
     notebooks: dict[tuple[str, str, str], list[Snapshot]] = {}
     for manifest in manifests:
         whose = (manifest.project, manifest.member, manifest.notebook)
         notebooks.setdefault(whose, []).append(
             snapshot_of(manifest, durability=levels.get(manifest.id, "local"))
         )
-    blocks: list[str | Table] = []
-    for (project, member, notebook), snapshots in notebooks.items():
-        blocks += [""] if blocks else []
-        blocks.append(f"project {project!r}, member {member!r}, notebook {notebook!r}")
+    for number, ((project, member, notebook), snapshots) in enumerate(notebooks.items()):
+        if number:
+            yield ""
+        yield f"project {project!r}, member {member!r}, notebook {notebook!r}"
         rows = [
             [
                 snapshot.id,
                 f"{snapshot.created_at:%Y-%m-%d %H:%M:%S}",
                 snapshot.reason,
-                _about(snapshot, kept_for, far=any(level != "local" for level in levels.values())),
+                _about(snapshot, kept_for, far=far),
             ]
             for snapshot in snapshots
         ]
-        blocks.append(columns([*_WHOLE, "what"], rows, whole=_WHOLE))
-    return blocks
+        yield columns([*_WHOLE, "what"], rows, whole=_WHOLE)
 
 
 def _about(snapshot: Snapshot, kept_for: Collection[str], *, far: bool) -> str:

@@ -24,7 +24,7 @@ from keepstate._cli.verify_cmd import verify
 from keepstate.errors import KeepstateError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
     from typing import TextIO
 
     from rich.table import Table
@@ -80,7 +80,7 @@ def _print(answer: Answer, *, as_json: bool) -> None:
         sys.stderr.write("".join(f"{plain(remark)}\n" for remark in answer.remarks))
 
 
-def _rendered(blocks: Sequence[str | Table], stream: TextIO) -> str:
+def _rendered(blocks: Iterable[str | Table], stream: TextIO) -> str:
     console = Console(file=stream, markup=False, highlight=False, emoji=False, force_terminal=stream.isatty())
     with console.capture() as captured:
         for block in blocks:

@@ -80,6 +80,14 @@ def test_damaged_manifest_is_mentioned(keepstate, store, tmp_path):
     assert damaged.name in found.err
 
 
+def test_last_ones(keepstate, store):
+    """With --last only so many are listed, of the newest ones; none is wrong usage."""
+    found = keepstate("log", "--store", store, "--last", "2", "--json")
+    assert [each["id"] for each in found.document] == [snapshot_id(3), snapshot_id(2)]
+    assert snapshot_id(2) not in keepstate("log", "--store", store, "--last", "1").out
+    assert keepstate("log", "--store", store, "--last", "0").code == 2
+
+
 def test_note_is_shown(keepstate, store):
     """A note stands beside its snapshot."""
     assert "before the merge" in " ".join(keepstate("log", "--store", store).out.split())

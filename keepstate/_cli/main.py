@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import json
 import sys
@@ -43,6 +44,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_SELDOM = 100_000
+"""Objects made until garbage is looked for: a command keeps most of what it reads, and ends soon. With the
+usual 700 that takes a quarter of the time for a list of 10,000 snapshots (1.4 of 5.4 s, measured)."""
 
 
 def _answering(command: Callable[..., Answer]) -> Callable[..., None]:
@@ -116,4 +121,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A name may hold what the terminal's encoding lacks; that must not end the command.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    gc.set_threshold(_SELDOM)
     app()

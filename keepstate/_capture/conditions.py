@@ -22,6 +22,10 @@ _WAIT_CALLS = {"x86_64": ("61", "247"), "aarch64": ("260", "95")}
 """Numbers of ``wait4`` and ``waitid``. Source: ``asm/unistd.h``."""
 
 
+_OURS = "keepstate-"
+"""How the names of our own threads begin, which wait for no child that is not theirs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """Facts for :func:`~keepstate._capture.choice.choose`; sizes in bytes, times in seconds."""
@@ -100,7 +104,7 @@ def _waits_for_children(level: Consistency) -> bool:
     return any(
         _thread_waits(f"/proc/self/task/{thread.native_id}/syscall")
         for thread in threading.enumerate()
-        if thread is not threading.current_thread()
+        if thread is not threading.current_thread() and not thread.name.startswith(_OURS)
     )
 
 

@@ -16,11 +16,12 @@ import psutil
 from keepstate._base import table
 from keepstate._base.clock import Instant, instant
 from keepstate._base.word import Word
-from keepstate._capture import read_room
+from keepstate._capture import read_memory, read_room
 from keepstate._capture.choice import read_needed_bytes
 from keepstate._hosts import last_activity
 from keepstate._session import pressure
 from keepstate._session.agenda import Agenda, Scene
+from keepstate._session.budget import Cost, Faults, read_usage
 from keepstate._session.limits import age_of_machine
 from keepstate._session.notify_failing import Failing
 from keepstate._session.notify_messages import DeadlineAhead
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from keepstate._base.clock import Clock
     from keepstate._model.kernel import Kernel
     from keepstate._session.agenda import Deadline, Kind
-    from keepstate._session.budget import Cost
     from keepstate._session.far_side import FarSide
     from keepstate._session.guard import Guard
     from keepstate._session.limits import Limits
@@ -96,6 +96,9 @@ class Lookout:
         self._timer = Timer(self._plan, self._ring, trouble=trouble, clock=clock)
         self._pressure = pressure.Pressure()
         self._memory_read = clock.monotonic() - pressure.READ_SECONDS
+        self._faults = Faults()
+        self._halfway_at: float | None = None
+        """When half of the time to the next save is over, by the monotonic clock."""
         self._any_bound = False
         self._failing = Failing(identity, clock)
         self._failed = False
@@ -136,10 +139,14 @@ class Lookout:
     def save_began(self) -> None:
         """A picture is taken."""
         self.agenda.save_began()
+        self._faults.begin(read_usage())
+        self._halfway_at = None
 
-    def save_ended(self, cost: Cost) -> None:
+    def save_ended(self, *, stall_seconds: float, seconds: float) -> None:
         """All that was in it is kept."""
-        self.agenda.save_ended(cost)
+        self._faults.end(read_memory().resident)
+        self.agenda.save_ended(Cost(stall_seconds, self._faults.of_a_save, seconds))
+        self._halfway_at = self._clock.monotonic() + self.agenda.cadence_seconds / 2
         self._failed = False
         self._tell(self._failing.succeeded())
         self._timer.poke()
@@ -196,6 +203,8 @@ class Lookout:
             # Also while there is nothing to lose: names may be bound and tracked inside the cell that runs.
             left = self._memory_read + self._pressure.read_seconds - self._clock.monotonic()
             alarms["memory"] = max(0.0, left)
+        if self._halfway_at is not None:
+            alarms["halfway"] = max(0.0, self._halfway_at - self._clock.monotonic())
         return alarms
 
     def guards_something(self) -> bool:
@@ -211,6 +220,9 @@ class Lookout:
             return
         if alarm == "memory":
             self._look_at_memory(self._guard)
+        elif alarm == "halfway":
+            self._halfway_at = None
+            self._faults.halfway(read_usage())
         elif alarm == "save":
             scene = self.scene()
             if self.agenda.save_is_due(scene):

@@ -26,7 +26,6 @@ from keepstate._capture import (
 )
 from keepstate._model.snapshot import Where
 from keepstate._session import space
-from keepstate._session.budget import Cost, Faults
 from keepstate._session.guard import RETAKES, TakeAgain
 from keepstate._snapshot import Knowledge, Occasion, Save, Saved, snapshot_of
 from keepstate.errors import StoreError, StoreFullError
@@ -80,8 +79,8 @@ class Observer(Protocol):
         """A picture is taken, on the calling thread."""
         ...
 
-    def save_ended(self, cost: Cost) -> None:
-        """All that was in the picture is kept."""
+    def save_ended(self, *, stall_seconds: float, seconds: float) -> None:
+        """All that was in the picture is kept; it took so long, and held the main thread for so long."""
         ...
 
     def save_failed(self, why: str) -> None:
@@ -130,7 +129,6 @@ class Saving:
     """What the newest save could not keep → why."""
     _sequence: int = 0
     _covered: int = 0
-    _faults: Faults = field(default_factory=Faults)
     _known: dict[bytes, bytes] = field(default_factory=dict)
     _seed: int = field(default_factory=lambda: secrets.randbits(64))
     _grouped: frozenset[frozenset[str]] = frozenset()
@@ -159,7 +157,6 @@ class Saving:
         """
         started = self.clock.monotonic()
         self.observer.save_began()
-        self._faults.begin(started)
         created_at = self.clock.utc_now()
         carried = self.recovery.carried()  # before what is bound: see there
         bindings, left_out = self.selection.bindings(self.kernel.namespace, self.kernel.hidden)
@@ -304,11 +301,6 @@ class Saving:
         """Remember that what so many cells did is kept."""
         self._covered = max(cells, self._covered)
 
-    def cost(self, taken: Taken, started: float) -> Cost:
-        """Say what a save has cost that ends now."""
-        now = self.clock.monotonic()
-        return Cost(taken.stall_seconds, self._faults.end(now), now - started)
-
     def strike(self, name: str) -> None:
         """Remember that *name* stopped a child."""
         self._strikes[name] += 1
@@ -352,8 +344,8 @@ class Picture:
         except ChildStuck as error:
             self.saving.strike(error.name)
             raise
-        cost = self.saving.cost(self.taken, self.started)
+        seconds = self.saving.clock.monotonic() - self.started
         snapshot = self.saving.absorb(msgspec.msgpack.decode(message, type=Saved))
         self.saving.settle(self.cells)
-        self.saving.observer.save_ended(cost)
+        self.saving.observer.save_ended(stall_seconds=self.taken.stall_seconds, seconds=seconds)
         return snapshot

@@ -14,6 +14,8 @@ GOAL = 0.025
 """Of the cell's time (issue 5)."""
 SETTLE_SECONDS = 3.0
 """What is not counted of a cell: the save of the cell before may still run."""
+LEARN = 2.8
+"""Intervals of a cell beforehand, in which the overhead budget learns what saves cost here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ elapsed = time.perf_counter() - began
 
 def measure(run: Run) -> Found:
     """Each cell in a kernel of its own, without and with keepstate in turns."""
-    seconds, interval = run.pick((20.0, 10.0), (4.0, 2.0))  # whole intervals: each has one save
+    seconds, interval = run.pick((20.0, 10.0), (4.0, 2.0))
     rows = []
     for busy in _busy(run.pick(1.0, 0.2)):
         run.say(busy.name)
@@ -78,14 +80,17 @@ def _of(busy: Busy, seconds: float, interval: float, *, rounds: int) -> Found:
     found: Found = {"off": [], "on": []}
     with folder() as place, Kernel(place) as kernel:
         kernel.run(f"from bench import inside\nimport keepstate\n{busy.state.build}\n{busy.prepare}")
-        cell = CELL.format(settle=SETTLE_SECONDS, seconds=seconds, unit=busy.unit)
         kernel.run(CELL.format(settle=0, seconds=1.0, unit=busy.unit))  # the first of everything is slower
         for _ in range(rounds):
-            found["off"].append(_timed(kernel, cell))
             kernel.run(
                 f"keepstate.start(store={str(place / 'store')!r}, interval={interval}, restore='off', "
-                f"track={busy.state.tracked!r})\nlast = keepstate.snapshot().sequence"
+                f"track={busy.state.tracked!r})"
             )
+            kernel.run(CELL.format(settle=0, seconds=LEARN * interval, unit=busy.unit))
+            # Whole cadences: each has one save.
+            seconds = max(seconds, 2 * kernel.ask("keepstate.status().cadence_seconds"))
+            cell = CELL.format(settle=SETTLE_SECONDS, seconds=seconds, unit=busy.unit)
+            kernel.run("last = keepstate.snapshot().sequence")
             with_it = _timed(kernel, cell)
             taken = (
                 "[inside.facts(s) for s in keepstate.snapshots() if s.reason == 'timer' and s.sequence > last"
@@ -95,6 +100,7 @@ def _of(busy: Busy, seconds: float, interval: float, *, rounds: int) -> Found:
             kernel.run("keepstate.stop(snapshot=False)")
             with_it["after"] = shared_out_bytes(family(kernel.mark))
             found["on"].append(with_it)
+            found["off"].append(_timed(kernel, cell))
     return found
 
 
@@ -116,13 +122,14 @@ def _timed(kernel: Kernel, cell: str) -> Found:
 
 UNITS = ("usual", "slowest")
 TEXT = """
-Cells of {seconds:g} s without (*off*) and with keepstate (*on*) at `interval={interval:g}`, in turns,
-{rounds} rounds; the first {settle:g} s, with the save of the cell before, are not counted. *Slower* compares
-the median numbers of units done in a second; *cadence* is how far apart saves were at most, after the
-overhead budget had stretched the interval. A child wants a core while it
-lives, at the lowest priority: a cell that keeps all cores busy shares them with it, and every cell pays for
-each page that it rewrites meanwhile. Memory is that of the kernel and its children together, each page
-counted once; *not given back* is what is left after keepstate has stopped.
+Cells of {seconds:g} s, or two cadences where those are longer, with keepstate (*on*) at
+`interval={interval:g}` and without (*off*), in turns, {rounds} rounds. A cell beforehand lets the overhead
+budget learn what a save costs; the first {settle:g} s, with the save of that cell, are not counted. *Slower*
+compares the median numbers of units done in a second; *cadence* is how far apart saves were at most, after
+the budget had stretched the interval. A child wants a core while it lives, at the lowest priority: a cell
+that keeps all cores busy shares them with it, and every cell pays for each page that it rewrites meanwhile.
+Memory is that of the kernel and its children together, each page counted once; *not given back* is what is
+left after keepstate has stopped.
 """
 
 

@@ -1,0 +1,82 @@
+"""What saves cost the user's code, and how long there is rest after one."""
+
+import pytest
+
+from keepstate._session.budget import (
+    FAULT_SECONDS,
+    LEAST_REST_SECONDS,
+    LONGEST_REST_SECONDS,
+    SHARE,
+    Cost,
+    Faults,
+    Usage,
+    rest_after,
+)
+
+GIB = 1 << 30
+
+
+def periods(faults, *uses):
+    """Go through saves: the growth of faults and user seconds to the halfway mark, and from there on."""
+    now = Usage(1000, 5.0)
+    faults.begin(now)
+    for first, then in uses:
+        faults.end(GIB)
+        now = Usage(now.faults + first[0], now.user_seconds + first[1])
+        faults.halfway(now)
+        now = Usage(now.faults + then[0], now.user_seconds + then[1])
+        faults.begin(now)
+    return faults.of_a_save
+
+
+def test_what_the_code_does_anyway_is_not_counted():
+    """A step that takes memory anew each time makes as many faults in both halves."""
+    assert periods(Faults(), ((50_000, 5.0), (50_000, 5.0))) == 0
+
+
+def test_what_comes_after_the_child_has_gone_is_counted():
+    """The pages stay protected until they are written to, one time each."""
+    assert periods(Faults(), ((250_000, 5.0), (50_000, 5.0))) == 200_000
+
+
+def test_code_that_is_slowed_down_makes_fewer_of_its_own():
+    """What is usual is told by the work that was done, not by the clock."""
+    assert periods(Faults(), ((240_000, 4.0), (50_000, 5.0))) == 200_000
+
+
+def test_the_newest_save_counts():
+    """Once the cell rewrites less, saves are dear no more."""
+    assert periods(Faults(), ((250_000, 5.0), (50_000, 5.0)), ((60_000, 5.0), (50_000, 5.0))) == 10_000
+
+
+@pytest.mark.parametrize("then", [(0, 0.0), (100, 1.0)])
+def test_a_second_half_that_does_something_else_tells_nothing(then):
+    """A cell that took much memory and ended has not paid for a save; what was known stays."""
+    faults = Faults()
+    assert periods(faults, ((2_000_000, 5.0), then)) == 0
+    known = periods(faults, ((250_000, 5.0), (50_000, 5.0)))
+    assert periods(faults, ((2_000_000, 5.0), then)) == known == 200_000
+
+
+def test_no_more_pages_than_there_were():
+    """Faults of memory that came later are not for a save, whatever the halves look like."""
+    assert periods(Faults(), ((2_000_000, 5.0), (1000, 5.0))) == GIB / 4096
+
+
+def test_a_save_before_the_halfway_mark_leaves_what_is_known():
+    """Saves at the end of short cells are too near to one another to tell anything."""
+    faults = Faults()
+    assert periods(faults, ((250_000, 5.0), (50_000, 5.0))) == 200_000
+    faults.begin(Usage(10_000_000, 100.0))
+    faults.begin(Usage(90_000_000, 101.0))
+    assert faults.of_a_save == 200_000
+
+
+def test_rest_keeps_the_share():
+    """Stall and faults together are at most the share of the time between two saves, within bounds."""
+    cost = Cost(stall_seconds=0.05, faults=200_000, seconds=0.6)
+    lost = 0.05 + 200_000 * FAULT_SECONDS
+    assert cost.foreground_seconds == pytest.approx(lost)
+    assert lost / (rest_after(cost) + lost) == pytest.approx(SHARE)
+    assert rest_after(Cost(0.001, 0, 0.01)) == LEAST_REST_SECONDS
+    assert rest_after(Cost(100.0, 0, 0.01)) == LONGEST_REST_SECONDS

@@ -15,9 +15,9 @@ LEAST_REST_SECONDS = 0.25
 """Cells that end within this time of a save share the next one."""
 LONGEST_REST_SECONDS = 1800.0
 """However dear a save is, half an hour of work is more than anyone should lose."""
-FAULT_SECONDS = 2.1e-6
-"""What it costs to write to a 4 KiB page for the first time after a fork; measured on 2 cores, Linux 6.18:
-1.7 for numpy, 2.1 for a training step of torch."""
+FAULT_SECONDS = 2.5e-6
+"""What it costs to write to a 4 KiB page for the first time after a fork. Measured on 2 cores, Linux 6.18: 1.7
+for numpy on one of them, 2.2 to 3 for a training step of torch on both, from which the child takes some."""
 LIKE = 0.5
 """How busy the user's code must be in the second half of the time between two saves, as a share of the first,
 for its page faults then to be the usual ones."""
@@ -67,7 +67,8 @@ class Faults:
 
     def __init__(self) -> None:
         self.of_a_save = 0.0
-        """Those of the last save of which it is known."""
+        """Of the last two of which it is known, those of the dearer one: what is usual is not known well."""
+        self._found = 0.0
         self._began: Usage | None = None
         self._halfway: Usage | None = None
         self._most = math.inf
@@ -82,8 +83,9 @@ class Faults:
         busy_then = now.user_seconds - halfway.user_seconds
         if busy_then > 0 and busy_then >= LIKE * busy:
             usual = (now.faults - halfway.faults) / busy_then
-            found = halfway.faults - began.faults - usual * busy
-            self.of_a_save = min(max(0.0, found), self._most)
+            before, found = self._found, halfway.faults - began.faults - usual * busy
+            self._found = min(max(0.0, found), self._most)
+            self.of_a_save = max(before, self._found)
 
     def end(self, resident_bytes: int) -> None:
         """The child has gone; no more pages than so many bytes have can have been its."""

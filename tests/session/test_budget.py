@@ -44,9 +44,11 @@ def test_code_that_is_slowed_down_makes_fewer_of_its_own():
     assert periods(Faults(), ((240_000, 4.0), (50_000, 5.0))) == 200_000
 
 
-def test_the_newest_save_counts():
-    """Once the cell rewrites less, saves are dear no more."""
-    assert periods(Faults(), ((250_000, 5.0), (50_000, 5.0)), ((60_000, 5.0), (50_000, 5.0))) == 10_000
+def test_the_newest_two_saves_count():
+    """Once the cell rewrites less for two of them, saves are dear no more."""
+    dear, cheap = ((250_000, 5.0), (50_000, 5.0)), ((60_000, 5.0), (50_000, 5.0))
+    assert periods(Faults(), dear, cheap) == 200_000
+    assert periods(Faults(), dear, cheap, cheap) == 10_000
 
 
 @pytest.mark.parametrize("then", [(0, 0.0), (100, 1.0)])

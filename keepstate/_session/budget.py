@@ -16,8 +16,8 @@ LEAST_REST_SECONDS = 0.25
 LONGEST_REST_SECONDS = 1800.0
 """However dear a save is, half an hour of work is more than anyone should lose."""
 FAULT_SECONDS = 2.5e-6
-"""What it costs to write to a 4 KiB page for the first time after a fork. Measured on 2 cores, Linux 6.18: 1.7
-for numpy on one of them, 2.2 to 3 for a training step of torch on both, from which the child takes some."""
+"""What it costs to write to a 4 KiB page for the first time after a fork. Measured on 2 cores, Linux 6.18:
+1.7 for numpy on one of them, 2.2 to 3 for a training step of torch on both, of which a child takes some."""
 LIKE = 0.5
 """How busy the user's code must be in the second half of the time between two saves, as a share of the first,
 for its page faults then to be the usual ones."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 SHARE, RESTORE_LIMIT, MEMORY_LIMIT = 0.9, 1.3, 1.15
 """Of issue 5: a first snapshot's share of the slower limit; a restore's seconds and memory."""
 CHUNK_BYTES = 1 << 20
+CORES = min(2, os.cpu_count() or 1)
+"""That ours uses at most."""
 PIECE_BYTES = 8 << 20
 """What is written at once."""
 KINDS = ("random float32", "integers below 10,000", "random walk, float64")
@@ -64,6 +66,7 @@ def save_plainly(kind: str, nbytes: int, place: str, stored: int) -> Found:
     path = Path(place) / "limit"
     found = {
         "compress": compress(memory, array.itemsize),
+        "all steps": all_steps(memory, array.itemsize),
         "write": seconds_of(lambda: write(path, memory[:stored])),
     }
     path.unlink()
@@ -74,20 +77,48 @@ def save_plainly(kind: str, nbytes: int, place: str, stored: int) -> Found:
 
 def compress(memory: memoryview, itemsize: int) -> float:
     """Seconds for all of it, chunk by chunk, by the filter that is quickest of those that pay, or at all."""
-    import blosc2
-
-    filters = (blosc2.Filter.SHUFFLE, blosc2.Filter.BITSHUFFLE, blosc2.Filter.NOFILTER)
-
-    def shrink(chunk: memoryview, chosen: object) -> int:
-        method = {"codec": blosc2.Codec.LZ4, "clevel": 5, "filters": [chosen]}
-        return len(blosc2.compress2(chunk, typesize=itemsize, nthreads=1, **method))
-
-    sample = memory[: 16 * CHUNK_BYTES]
-    smallest = min(filters, key=lambda each: shrink(sample, each))
+    shrink = shrinker(memory[: 16 * CHUNK_BYTES], itemsize)
     began = time.perf_counter()
     for at in range(0, len(memory), CHUNK_BYTES):
-        shrink(memory[at : at + CHUNK_BYTES], smallest)
+        shrink(memory[at : at + CHUNK_BYTES])
     return time.perf_counter() - began
+
+
+def all_steps(memory: memoryview, itemsize: int) -> float:
+    """Seconds in which one core does to all of it what a checked snapshot does, but for writing.
+
+    A fingerprint, an id, compression; back again, and the id of that; a checksum, and a copy for the disk.
+    """
+    import blosc2
+    from blake3 import blake3
+    from xxhash import xxh3_64_intdigest, xxh3_128_digest
+
+    shrink = shrinker(memory[: 16 * CHUNK_BYTES], itemsize)
+    back, block = bytearray(CHUNK_BYTES), memoryview(bytearray(2 * CHUNK_BYTES))
+    began = time.perf_counter()
+    for at in range(0, len(memory), CHUNK_BYTES):
+        chunk = memory[at : at + CHUNK_BYTES]
+        xxh3_128_digest(chunk)
+        own, stored = blake3(chunk).digest(), shrink(chunk)
+        blosc2.decompress2(stored, dst=back)
+        assert blake3(memoryview(back)[: len(chunk)]).digest() == own
+        xxh3_64_intdigest(stored)
+        block[: len(stored)] = stored
+    return time.perf_counter() - began
+
+
+def shrinker(sample: memoryview, itemsize: int) -> Callable[[memoryview], bytes]:
+    """What compresses a chunk, by the filter that shrinks *sample* most."""
+    import blosc2
+
+    def shrink(chunk: memoryview, chosen: object) -> bytes:
+        method = {"codec": blosc2.Codec.LZ4, "clevel": 5, "filters": [chosen]}
+        stored: bytes = blosc2.compress2(chunk, typesize=itemsize, nthreads=1, **method)
+        return stored
+
+    filters = (blosc2.Filter.SHUFFLE, blosc2.Filter.BITSHUFFLE, blosc2.Filter.NOFILTER)
+    smallest = min(filters, key=lambda each: len(shrink(sample, each)))
+    return lambda chunk: shrink(chunk, smallest)
 
 
 def write(path: Path, memory: memoryview) -> None:
@@ -199,7 +230,8 @@ SAVE_TEXT = """
 {size} in one array. Speeds in GB of the array a second, median (best) of {rounds} rounds, in turns, each in
 a process of its own after a pause. The limits: LZ4 with the filter that suits, 1 MiB at a time, on one
 core; and writing as many bytes as ours stored, synced, through the page cache or past it, whichever was
-faster. A snapshot hashes besides, and checks what it has written.
+faster. A snapshot hashes besides, decompresses and compares before it writes: *all steps* is how fast
+{cores} cores would do that and nothing else, {cores} times as fast as one of them did in the same run.
 """
 RESTORE_TEXT = """
 Restoring in a fresh process, in turns; median (least) of {warm} rounds right after one another (*warm*: the
@@ -216,6 +248,7 @@ def report(found: Found) -> str:
         compression, disk = limits_of(row, found["nbytes"])
         speed = [found["nbytes"] / one["seconds"] / 1e9 for one in row["save"]]
         share = middle(speed) / min(compression, disk)
+        steps = CORES * found["nbytes"] / min(one["all steps"] for one in row["limits"]) / 1e9
         saves.append(
             [
                 row["kind"],
@@ -226,6 +259,8 @@ def report(found: Found) -> str:
                 "compression" if compression < disk else "disk",
                 number(share),
                 times(SHARE, share),
+                number(steps),
+                number(middle(speed) / steps),
             ]
         )
         restores += [
@@ -236,7 +271,7 @@ def report(found: Found) -> str:
     warm, cold = (len(first[memory]["np.load"]) for memory in ("warm", "cold"))
     saves_head = (
         "array | shrinks by | first snapshot GB/s | compression GB/s | disk GB/s | the slower one | "
-        f"share of it | {SHARE:g} / share"
+        f"share of it | {SHARE:g} / share | all steps GB/s | share of that"
     )
     ratio = f"ratio / {RESTORE_LIMIT:g}"
     restores_head = (
@@ -245,7 +280,7 @@ def report(found: Found) -> str:
     )
     return "\n".join(
         [
-            prose(SAVE_TEXT, size=size, rounds=len(first["save"])),
+            prose(SAVE_TEXT, size=size, rounds=len(first["save"]), cores=CORES),
             table(saves_head, saves),
             prose(RESTORE_TEXT, warm=warm, cold=cold),
             table(restores_head, restores),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from keepstate._base.clock import ManualClock
 from keepstate._session.budget import (
     FAULT_SECONDS,
     LEAST_REST_SECONDS,
@@ -12,6 +13,8 @@ from keepstate._session.budget import (
     Usage,
     rest_after,
 )
+from keepstate._session.limits import Limits
+from keepstate._session.lookout import Lookout
 
 GIB = 1 << 30
 
@@ -82,3 +85,42 @@ def test_rest_keeps_the_share():
     assert lost / (rest_after(cost) + lost) == pytest.approx(SHARE)
     assert rest_after(Cost(0.001, 0, 0.01)) == LEAST_REST_SECONDS
     assert rest_after(Cost(100.0, 0, 0.01)) == LONGEST_REST_SECONDS
+
+
+def test_half_of_the_time_to_the_next_save_is_noticed():
+    """The look-out has an alarm for it after each save, which rings once."""
+
+    class Guard:
+        busy = False
+
+    class Kernel:
+        running = None
+
+        def background(self):
+            return ()
+
+    clock = ManualClock()
+    lookout = Lookout(
+        kernel=Kernel(),
+        identity="me",
+        limits=Limits(),
+        age_seconds=0.0,
+        interval_seconds=40.0,
+        tracked=lambda: (),
+        owed=lambda: False,
+        files_changed=lambda: False,
+        far=None,
+        trouble=pytest.fail,
+        notifier=None,
+        clock=clock,
+    )
+    assert "halfway" not in lookout._plan()
+    lookout.save_began()
+    lookout.save_ended(stall_seconds=0.001, seconds=0.1)
+    clock.advance(5.0)
+    assert lookout._plan()["halfway"] == pytest.approx(15.0)
+    lookout._guard = Guard()  # the timer is not started: this test rings
+    clock.advance(15.0)
+    lookout._ring("halfway")
+    assert "halfway" not in lookout._plan()
+    assert lookout._faults._halfway is not None

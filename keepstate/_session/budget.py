@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +22,6 @@ FAULT_SECONDS = 2.5e-6
 LIKE = 0.5
 """How busy the user's code must be in the second half of the time between two saves, as a share of the first,
 for its page faults then to be the usual ones."""
-PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +77,21 @@ class Faults:
         """A picture is taken."""
         began, halfway = self._began, self._halfway
         self._began, self._halfway = now, None
-        if began is None or halfway is None:
+        if began is None:
             return
-        busy = halfway.user_seconds - began.user_seconds
-        busy_then = now.user_seconds - halfway.user_seconds
+        until = now if halfway is None else halfway
+        busy, busy_then = until.user_seconds - began.user_seconds, now.user_seconds - until.user_seconds
+        found = float(until.faults - began.faults)
         if busy_then > 0 and busy_then >= LIKE * busy:
-            usual = (now.faults - halfway.faults) / busy_then
-            before, found = self._found, halfway.faults - began.faults - usual * busy
-            self._found = min(max(0.0, found), self._most)
-            self.of_a_save = max(before, self._found)
+            found -= busy * (now.faults - until.faults) / busy_then
+        else:  # what is usual is not known: this is the most that it can have been
+            found = min(found, self.of_a_save)
+        before, self._found = self._found, min(max(0.0, found), self._most)
+        self.of_a_save = max(before, self._found)
 
     def end(self, resident_bytes: int) -> None:
         """The child has gone; no more pages than so many bytes have can have been its."""
-        self._most = resident_bytes / PAGE_BYTES
+        self._most = resident_bytes / mmap.PAGESIZE
 
     def halfway(self, now: Usage) -> None:
         """Half of the time to the next save is over."""

@@ -16,7 +16,7 @@ import psutil
 from keepstate._base import table
 from keepstate._base.clock import Instant, instant
 from keepstate._base.word import Word
-from keepstate._capture import read_memory, read_room
+from keepstate._capture import read_room
 from keepstate._capture.choice import read_needed_bytes
 from keepstate._hosts import last_activity
 from keepstate._session import pressure
@@ -144,7 +144,8 @@ class Lookout:
 
     def save_ended(self, *, stall_seconds: float, seconds: float) -> None:
         """All that was in it is kept."""
-        self._faults.end(read_memory().resident)
+        with suppress(psutil.Error):  # then the number of the save before stands
+            self._faults.end(psutil.Process().memory_info().rss)
         self.agenda.save_ended(Cost(stall_seconds, self._faults.of_a_save, seconds))
         self._halfway_at = self._clock.monotonic() + self.agenda.cadence_seconds / 2
         self._failed = False

@@ -23,9 +23,9 @@ READ_SECONDS = 0.5
 ms of the thread that wakes for it beside a busy cell, as no cache holds its code (2 cores, Linux 6.18)."""
 LONGEST_READ_SECONDS = 2.0
 """While it does not grow and much is free."""
-FASTEST_BYTES_PER_SECOND = 12e9
-"""Twice what one thread can fill, 6 GB/s (first touch of warm memory: ``docs/benchmarks.md``): until the next
-reading no more than half of what is free can have gone."""
+FASTEST_BYTES_PER_SECOND = 30e9
+"""Twice what one thread can fill, 15 GB/s (first touch of warm memory: ``docs/benchmarks.md``): until the
+next reading no more than half of what is free can have gone."""
 SPEED_SECONDS = 5.0
 """Over which the speed of growth is judged."""
 WINDOW_SECONDS = 60.0

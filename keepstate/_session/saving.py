@@ -147,7 +147,9 @@ class Saving:
 
     def make_ready(self) -> None:
         """Read how much memory there is, on the guard's thread: the main one waits for less."""
-        self._ready = Ready(self.clock.monotonic(), read_memory())
+        self._ready = None
+        with suppress(Exception):  # it is read when the picture is taken, and an error told there
+            self._ready = Ready(self.clock.monotonic(), read_memory())
 
     def take(self, request: Request, level: Consistency, where: Where | None) -> Picture:
         """Take a picture on the calling thread; nothing in here grows with what is tracked.

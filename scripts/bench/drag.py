@@ -15,7 +15,8 @@ GOAL = 0.025
 SETTLE_SECONDS = 3.0
 """What is not counted of a cell: the save of the cell before may still run."""
 LEARN = 2.8
-"""Intervals of a cell beforehand, in which the overhead budget learns what saves cost here."""
+"""Intervals of a cell beforehand, in which the overhead budget learns what saves cost here; not a whole
+number, so that none is due at its end."""
 
 
 @dataclass(frozen=True, slots=True)

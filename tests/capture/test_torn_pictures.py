@@ -56,6 +56,8 @@ def test_frames_that_gain_and_lose_columns(each_python):
         except ImportError:
             show("skip")
             raise SystemExit
+        from keepstate._base.clock import SYSTEM_CLOCK
+        never = threading.Event()
         df = pd.DataFrame({name: np.arange(50) for name in "abc"})
         def check():
             assert df.to_dict("list") and df.memory_usage(deep=True).sum() > 0 and repr(df)
@@ -66,7 +68,8 @@ def test_frames_that_gain_and_lose_columns(each_python):
             df.insert(1, "x", df["a"] * 2)
             del df["b"]
             df["b"] = df.pop("x")
-            time.sleep(0.0001)  # pandas gives the GIL away so often and shortly that others may starve
+            # Pandas gives the GIL away so often and shortly that the thread that asks would starve.
+            SYSTEM_CLOCK.wait(never, 0.0001)
         show([len(hunter.found), all(hunter.found), repr(hunter.points.trouble)])
     """) in ("skip", [60, True, "None"])
 

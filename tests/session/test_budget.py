@@ -1,5 +1,7 @@
 """What saves cost the user's code, and how long there is rest after one."""
 
+import mmap
+
 import pytest
 
 from keepstate._base.clock import ManualClock
@@ -63,9 +65,24 @@ def test_a_second_half_that_does_something_else_tells_nothing(then):
     assert periods(faults, ((2_000_000, 5.0), then)) == known == 200_000
 
 
+@pytest.mark.parametrize("reaches_half", [True, False])
+def test_a_quiet_time_makes_saves_cheap_again(reaches_half):
+    """There cannot have been more than there were at all: two such saves forget a dear one."""
+    faults = Faults()
+    assert periods(faults, ((250_000, 5.0), (50_000, 5.0))) == 200_000
+    now = Usage(10_000_000, 100.0)
+    faults.begin(now)
+    for _ in range(2):
+        now = Usage(now.faults + 300, now.user_seconds + 0.01)
+        if reaches_half:
+            faults.halfway(now)
+        faults.begin(now)
+    assert faults.of_a_save == 300
+
+
 def test_no_more_pages_than_there_were():
     """Faults of memory that came later are not for a save, whatever the halves look like."""
-    assert periods(Faults(), ((2_000_000, 5.0), (1000, 5.0))) == GIB / 4096
+    assert periods(Faults(), ((2_000_000, 5.0), (1000, 5.0))) == GIB / mmap.PAGESIZE
 
 
 def test_a_save_before_the_halfway_mark_leaves_what_is_known():
@@ -105,7 +122,7 @@ def test_half_of_the_time_to_the_next_save_is_noticed():
         identity="me",
         limits=Limits(),
         age_seconds=0.0,
-        interval_seconds=40.0,
+        interval_seconds=20.0,
         tracked=lambda: (),
         owed=lambda: False,
         files_changed=lambda: False,
@@ -118,9 +135,13 @@ def test_half_of_the_time_to_the_next_save_is_noticed():
     lookout.save_began()
     lookout.save_ended(stall_seconds=0.001, seconds=0.1)
     clock.advance(5.0)
-    assert lookout._plan()["halfway"] == pytest.approx(15.0)
+    assert lookout._plan()["halfway"] == pytest.approx(5.0)
     lookout._guard = Guard()  # the timer is not started: this test rings
     clock.advance(15.0)
     lookout._ring("halfway")
     assert "halfway" not in lookout._plan()
     assert lookout._faults._halfway is not None
+    lookout._faults.of_a_save = 400_000.0
+    lookout.save_ended(stall_seconds=0.001, seconds=0.1)
+    cost = Cost(0.001, 400_000.0, 0.1)
+    assert lookout.agenda.cadence_seconds == pytest.approx(rest_after(cost))

@@ -124,6 +124,21 @@ def test_what_can_be_read_beforehand_is_while_a_moment_is_looked_for(make):
     assert request.done.wait(10)
 
 
+def test_what_cannot_be_read_beforehand_is_no_end_of_the_guard(monkeypatch):
+    """The picture is taken without it, and whoever takes it reads it then."""
+
+    def fail():
+        raise MemoryError
+
+    own = object.__new__(saving.Saving)
+    own.clock = SystemClock()
+    own.make_ready()
+    assert own._ready.at(own._ready.read_at) is not None
+    monkeypatch.setattr(saving, "read_memory", fail)
+    own.make_ready()
+    assert own._ready is None
+
+
 def test_what_was_read_a_while_ago_is_read_anew():
     """A cell may have taken all of the memory meanwhile."""
     memory = Memory(page_tables=1, resident=2, available=3, whole_group=False)

@@ -56,14 +56,20 @@ def _training(gigabytes: float) -> Busy:
 
 CELL = """
 took, began = [], time.perf_counter() + {settle}
+wall = time.time() - time.perf_counter()
 while time.perf_counter() < began:
     {unit}
 began = time.perf_counter()
 while time.perf_counter() < began + {seconds}:
     before = time.perf_counter()
     {unit}
-    took.append(time.perf_counter() - before)
+    took.append((wall + before, time.perf_counter() - before))
 elapsed = time.perf_counter() - began
+"""
+
+SAVES = """
+saves = [s for s in keepstate.snapshots() if s.reason == 'timer' and s.sequence > last]
+saves = [s for s in saves if s.lineage == keepstate.snapshots()[0].lineage]
 """
 
 
@@ -93,10 +99,9 @@ def _of(busy: Busy, seconds: float, interval: float, *, rounds: int) -> Found:
             cell = CELL.format(settle=SETTLE_SECONDS, seconds=seconds, unit=busy.unit)
             kernel.run("last = keepstate.snapshot().sequence")
             with_it = _timed(kernel, cell)
-            taken = (
-                "[inside.facts(s) for s in keepstate.snapshots() if s.reason == 'timer' and s.sequence > last"
-            )
-            with_it["snapshots"] = kernel.ask(f"{taken} and s.lineage == keepstate.snapshots()[0].lineage]")
+            kernel.run(SAVES)
+            with_it["snapshots"] = kernel.ask("[inside.facts(s) for s in saves]")
+            with_it["dearer"] = kernel.ask("inside.dearer(took, saves)")
             with_it["cadence"] = kernel.ask("keepstate.status().cadence_seconds")
             kernel.run("keepstate.stop(snapshot=False)")
             with_it["after"] = shared_out_bytes(family(kernel.mark))
@@ -110,7 +115,8 @@ def _timed(kernel: Kernel, cell: str) -> Found:
     before = shared_out_bytes(family(kernel.mark))
     with watching(kernel.mark) as peak:
         kernel.run(cell)
-    units = kernel.ask("[len(took), elapsed, max(took), sorted(took)[len(took) // 2]]")
+    kernel.run("units = sorted(each for _, each in took)")
+    units = kernel.ask("[len(units), elapsed, units[-1], units[len(units) // 2]]")
     return {
         **dict(zip(("units", "elapsed", "slowest", "usual"), units, strict=True)),
         "before": before,
@@ -125,12 +131,14 @@ UNITS = ("usual", "slowest")
 TEXT = """
 Cells of {seconds:g} s, or two cadences where those are longer, with keepstate (*on*) at
 `interval={interval:g}` and without (*off*), in turns, {rounds} rounds. A cell beforehand lets the overhead
-budget learn what a save costs; the first {settle:g} s, with the save of that cell, are not counted. *Slower*
-compares the median numbers of units done in a second; *cadence* is how far apart saves were at most, after
-the budget had stretched the interval. A child wants a core while it lives, at the lowest priority: a cell
-that keeps all cores busy shares them with it, and every cell pays for each page that it rewrites meanwhile.
-Memory is that of the kernel and its children together, each page counted once; *not given back* is what is
-left after keepstate has stopped.
+budget learn what a save costs; the first {settle:g} s, with the save of that cell, are not counted.
+*Slower* compares the median numbers of units done in a second; *cadence* is how far apart saves were at
+most, after the budget had stretched the interval. *A save costs* is by how much the units in which it was
+at work, and two more, were slower than the median of all others of the same cell: with few saves in a cell
+that is less at the mercy of a machine whose speed wanders. A child wants a core while it lives, at the
+lowest priority: a cell that keeps all cores busy shares them with it, and every cell pays for each page
+that it rewrites meanwhile. Memory is that of the kernel and its children together, each page counted once;
+*not given back* is what is left after keepstate has stopped.
 """
 
 
@@ -141,6 +149,8 @@ def report(found: Found) -> str:
         slower = slowdown(row)
         taken = [len(one["snapshots"]) for one in row["on"]]
         held = [one["stall"] for one_cell in row["on"] for one in one_cell["snapshots"]]
+        dearer = [one for one_cell in row["on"] for one in one_cell["dearer"]]
+        cadence = max(one["cadence"] for one in row["on"])
         units = [said([one[what] for one in row[how]], 1e3) for what in UNITS for how in ("off", "on")]
         speeds.append(
             [
@@ -149,7 +159,9 @@ def report(found: Found) -> str:
                 times(max(slower, 0.0), GOAL),
                 ", ".join(number((1 - rate(on) / rate(off)) * 100) for off, on in _pairs(row)),
                 "/".join(map(str, taken)),
-                number(max(one["cadence"] for one in row["on"])),
+                number(cadence),
+                said(dearer, 1e3),
+                number(middle(dearer) / cadence * 100) if dearer else None,
                 said(held, 1e3),
                 *units,
             ]
@@ -167,7 +179,8 @@ def report(found: Found) -> str:
     units_head = " | ".join(f"{what} unit ms, {how}" for what in UNITS for how in ("off", "on"))
     goal = f"of {GOAL * 100:g} %"
     speed_head = (
-        f"cell | slower by % | {goal} | each round % | snapshots | cadence s | held ms | {units_head}"
+        f"cell | slower by % | {goal} | each round % | snapshots | cadence s | a save costs ms "
+        f"| of the cadence % | held ms | {units_head}"
     )
     memory_head = "cell | peak without MB | peak with MB | extra MB | not given back MB"
     return "\n".join([about, table(speed_head, speeds), table(memory_head, memories)])

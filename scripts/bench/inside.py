@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import statistics
 import sys
 import threading
 import time
@@ -37,6 +38,31 @@ def facts(kept: keepstate.Snapshot) -> dict[str, Any]:
         "sequence": kept.sequence,
         "strategy": kept.strategy,
     }
+
+
+UNITS_AFTER = 2
+"""How many usual units after a save are still dearer for it: the next training step writes its pages anew."""
+
+
+def dearer(units: list[tuple[float, float]], saves: list[keepstate.Snapshot]) -> list[float]:
+    """By how many seconds each save made the units about it slower than the median of all others.
+
+    Args:
+        units: When each began, by the clock on the wall, and the seconds that it took.
+        saves: What was taken meanwhile.
+    """
+    windows = [(kept.created_at.timestamp(), kept.created_at.timestamp() + kept.seconds) for kept in saves]
+    after = UNITS_AFTER * statistics.median(took for _, took in units)
+    about = [
+        [took for began, took in units if began + took > start and began < end + after]
+        for start, end in windows
+    ]
+    usual = statistics.median(
+        took
+        for began, took in units
+        if not any(began + took > start and began < end + after for start, end in windows)
+    )
+    return [sum(took - usual for took in each) for each in about]
 
 
 def forks(rounds: int) -> list[float]:

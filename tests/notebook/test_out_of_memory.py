@@ -234,7 +234,7 @@ EMPTY = "steps = []; ballast = []\n"
     ("speed", "first", "tracked", "body", "lost_seconds"),
     [
         # A child wants 32 MiB and the page tables: 7 s at this speed, and the picture before is up to 1 s old.
-        pytest.param(5, 590, "'steps'", LOOP, 8.0, id="5-MiB-a-second", marks=pytest.mark.torture),
+        pytest.param(5, 560, "'steps'", LOOP, 8.0, id="5-MiB-a-second", marks=pytest.mark.torture),
         pytest.param(
             30,
             480,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import os
 import queue
@@ -100,11 +101,15 @@ class Kernel:
         self._shell_reply(self.client.execute(code, silent=True))
 
     def settle(self):
-        """Return once the state after the last cell is committed; evaluated outside any cell."""
-        kept = {"s": "__import__('keepstate').snapshot().id"}
-        message = self.client.execute("", silent=True, user_expressions=kept)
+        """Return once the state after the last cell is committed."""
+        self.evaluate("__import__('keepstate').snapshot().id")
+
+    def evaluate(self, expression):
+        """Return a value that is no cell's: no hook of a cell sees that it is asked for."""
+        message = self.client.execute("", silent=True, user_expressions={"s": expression})
         answer = self._shell_reply(message)["user_expressions"]["s"]
         assert answer["status"] == "ok", answer
+        return ast.literal_eval(answer["data"]["text/plain"])
 
     def _shell_reply(self, message):
         reply = self.client.get_shell_msg(timeout=TIMEOUT)
@@ -142,6 +147,12 @@ class Kernel:
         self.client.shutdown()
         self._manager.finish_shutdown()
         self._close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *raised):
+        self.end()
 
     def end(self):
         """Kill it if it still lives."""

@@ -310,7 +310,9 @@ def _use_one_thread() -> None:
     for path in files:
         if any(part in os.path.basename(path) for part in ("libgomp", "libomp", "libiomp")):
             with suppress(OSError, AttributeError):
-                ctypes.CDLL(path).omp_set_num_threads(1)
+                openmp = ctypes.CDLL(path)
+                openmp.omp_set_num_threads(1)
+                openmp.omp_set_max_active_levels(0)  # also where a library says itself how many it wants
     torch = sys.modules.get("torch")
     if (set_threads := getattr(torch, "set_num_threads", None)) is not None:
         set_threads(1)

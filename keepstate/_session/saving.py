@@ -28,6 +28,7 @@ from keepstate._model.snapshot import Where
 from keepstate._session import space
 from keepstate._session.guard import RETAKES, TakeAgain
 from keepstate._snapshot import Knowledge, Occasion, Save, Saved, snapshot_of
+from keepstate.codecs import OpenFile, Positions, find_open_files, positions_of
 from keepstate.errors import StoreError, StoreFullError
 
 if TYPE_CHECKING:
@@ -94,10 +95,12 @@ class Ready(NamedTuple):
     read_at: float
     """By the monotonic clock."""
     memory: Memory
+    files: dict[int, OpenFile]
+    """The user's open files, by descriptor."""
 
-    def at(self, now: float) -> Memory | None:
-        """What can still be taken as it is; ``None``: it is to be read anew."""
-        return self.memory if now - self.read_at <= READY_SECONDS else None
+    def is_fresh(self, now: float) -> bool:
+        """Whether it can still be taken as it is; else it is to be read anew."""
+        return now - self.read_at <= READY_SECONDS
 
 
 @dataclass(slots=True)
@@ -146,10 +149,18 @@ class Saving:
             self._unwritten = None
 
     def make_ready(self) -> None:
-        """Read how much memory there is, on the guard's thread: the main one waits for less."""
+        """Read on the guard's thread what memory is free and what files are open; the main one waits less."""
         self._ready = None
         with suppress(Exception):  # it is read when the picture is taken, and an error told there
-            self._ready = Ready(self.clock.monotonic(), read_memory())
+            self._ready = self._read()
+
+    def _read(self) -> Ready:
+        return Ready(self.clock.monotonic(), read_memory(), find_open_files())
+
+    def _take_ready(self) -> Ready:
+        """Return what was read beforehand, or read it now if that was too long ago."""
+        ready, self._ready = self._ready, None
+        return ready if ready is not None and ready.is_fresh(self.clock.monotonic()) else self._read()
 
     def take(self, request: Request, level: Consistency, where: Where | None) -> Picture:
         """Take a picture on the calling thread; nothing in here grows with what is tracked.
@@ -162,7 +173,9 @@ class Saving:
         created_at = self.clock.utc_now()
         carried = self.recovery.carried()  # before what is bound: see there
         bindings, left_out = self.selection.bindings(self.kernel.namespace, self.kernel.hidden)
-        choice = self._choose(level, by_user=request.reason == "manual")
+        ready = self._take_ready()
+        positions = Positions(ready.files, positions_of(ready.files))
+        choice = self._choose(level, ready.memory, by_user=request.reason == "manual")
         occasion = Occasion(
             id=request.id,
             project=self.identity.project,
@@ -205,6 +218,7 @@ class Saving:
             leave_unfrozen=request.retaken >= RETAKES,
             pages=self._pages,
             unwritten=self._unwritten,
+            positions=positions,
             clock=self.clock,
         )
         if self._unwritten is not None:
@@ -218,14 +232,13 @@ class Saving:
             return None
         return Where(cell.number, None if where is None else where.line)
 
-    def _choose(self, level: Consistency, *, by_user: bool) -> Choice:
-        ready, self._ready = self._ready, None
+    def _choose(self, level: Consistency, memory: Memory, *, by_user: bool) -> Choice:
         conditions = read_conditions(
             level=level,
             mode=self.options.capture,
             encode_seconds=self._encode_seconds,
             logical_bytes=self._logical_bytes,
-            memory=None if ready is None else ready.at(self.clock.monotonic()),
+            memory=memory,
         )
         choice = choose(conditions)
         if choice.strategy == "none" and by_user and level == "statement":

@@ -116,6 +116,7 @@ class Save:
         leave_unfrozen: Skip by name what a fork does not freeze, because copying it has failed before.
         pages: The kernel's record of what is written to this process's memory, if it has begun.
         unwritten: What the last save knew of that memory; ``None``: all of it is hashed.
+        positions: Where the user's open files stand.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class Save:
         leave_unfrozen: bool = False,
         pages: DirtyPages | None = None,
         unwritten: Knowledge | None = None,
+        positions: codecs.Positions = codecs.NO_POSITIONS,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._occasion = occasion
@@ -149,6 +151,7 @@ class Save:
         self._beside = beside
         self._imprints = imprints
         self._leave_unfrozen = leave_unfrozen
+        self._positions = positions
         self._clock = clock
         self._prepared: _Prepared | None = None
         self._unwritten = Unwritten(pages, unwritten, seed=seed)
@@ -171,6 +174,7 @@ class Save:
             grouped=self._grouped,
             refuse=self._refuse,
             imprints=imprints.found,
+            positions=self._positions,
             on_name=on_name,
         )
         encode_seconds = self._clock.monotonic() - began

@@ -10,6 +10,7 @@ from __future__ import annotations
 from keepstate.codecs._decoder import MissingLibraryError, decode, memory_of
 from keepstate.codecs._definitions import is_definable
 from keepstate.codecs._encoder import encode
+from keepstate.codecs._open_files import NO_POSITIONS, OpenFile, Positions, find_open_files, positions_of
 from keepstate.codecs._probe import TENSORS, calls_of, is_harmless
 from keepstate.codecs._restored_memory import RestoredMemory
 from keepstate.codecs._source import source_of
@@ -26,15 +27,20 @@ def definition_source(thing: object) -> str | None:
 
 
 __all__ = [
+    "NO_POSITIONS",
     "TENSORS",
     "MissingLibraryError",
+    "OpenFile",
+    "Positions",
     "RestoredMemory",
     "calls_of",
     "decode",
     "definition_key",
     "definition_source",
     "encode",
+    "find_open_files",
     "is_definable",
     "is_harmless",
     "memory_of",
+    "positions_of",
 ]

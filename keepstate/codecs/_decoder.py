@@ -10,6 +10,7 @@ import functools
 import gc
 import importlib
 import importlib.util
+import logging
 import pickle
 import sys
 import types
@@ -21,11 +22,18 @@ from keepstate.codecs import (
     _calls,
     _classes,
     _code,
+    _containers,
+    _errors,
     _functions,
     _generated,
+    _in_process,
+    _loggers,
     _oddities,
+    _open_files,
     _pandas,
+    _small_reducers,
     _tensors,
+    _weak,
 )
 from keepstate.codecs._generated import Unbuilt
 from keepstate.codecs._original import open_original
@@ -86,7 +94,25 @@ class _Decoding:
     type_alias = staticmethod(_oddities.type_alias)
     block = staticmethod(_pandas.block)
     block_refs = staticmethod(_pandas.block_refs)
-    weak_dictionary = staticmethod(_oddities.weak_dictionary)
+    weak_dictionary = staticmethod(_weak.weak_dictionary)
+    weak_reference = staticmethod(_weak.weak_reference)
+    dead_reference = staticmethod(_weak.dead_reference)
+    error = staticmethod(_errors.make_error)
+    set_error_state = staticmethod(_errors.set_error_state)
+    open_file = staticmethod(_open_files.open_file)
+    closed_file = staticmethod(_open_files.closed_file)
+    lock = staticmethod(_in_process.lock)
+    reentrant_lock = staticmethod(_in_process.reentrant_lock)
+    logger = staticmethod(logging.getLogger)
+    set_logger_state = staticmethod(_loggers.set_logger_state)
+    null_handler = staticmethod(_loggers.null_handler)
+    stream_handler = staticmethod(_loggers.stream_handler)
+    file_handler = staticmethod(_loggers.file_handler)
+    key_wrapper = staticmethod(_small_reducers.key_wrapper)
+    pairwise = staticmethod(_small_reducers.pairwise)
+    set_json_decoder_state = staticmethod(_small_reducers.set_json_decoder_state)
+    fill_container = staticmethod(_containers.fill_container)
+    match = staticmethod(_small_reducers.find_match)
     dictionary_view = staticmethod(_oddities.dictionary_view)
     cell = types.CellType
 

@@ -15,10 +15,12 @@ from keepstate._model.parts import EncodedGroup, Encoding, Member, Role
 from keepstate.codecs._definitions import Definitions
 from keepstate.codecs._imprints import Imprint, Probe, all_ids
 from keepstate.codecs._links import in_order, linked_units
+from keepstate.codecs._open_files import NO_POSITIONS, Positions
 from keepstate.codecs._pickler import StreamPickler
 from keepstate.codecs._refusals import refusal, type_name
 from keepstate.codecs._sink import TooLongError
 from keepstate.codecs._source import source_of
+from keepstate.codecs._weak import LOOSE, loose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -34,6 +36,7 @@ def encode(
     grouped: Collection[frozenset[str]] = (),
     refuse: Collection[str] = (),
     imprints: Collection[Imprint] = (),
+    positions: Positions = NO_POSITIONS,
     on_name: Callable[[str], None] | None = None,
 ) -> Encoding:
     """Turn names into groups of streams and parts.
@@ -46,12 +49,13 @@ def encode(
         refuse: Names that are not tried, because encoding them hung before.
         imprints: Of groups whose memory is known: if it is what it was when they were encoded, they may be
             left as they were; else it is said what a later imprint must know.
+        positions: Where the user's open files stood when the picture was taken; without it they are refused.
         on_name: Called with each name before it is encoded, and with none before they are linked.
 
     Returns:
         The groups, each after those that it needs, and why a name is in none of them. Parts show live memory.
     """
-    picture = _Picture(bindings, namespace, on_name or (lambda _name: None))
+    picture = _Picture(bindings, namespace, positions, on_name or (lambda _name: None))
     picture.skip_refused(refuse)
     picture.trust(imprints)
     picture.pickle_each(grouped)
@@ -70,9 +74,14 @@ class _Unit:
 
 class _Picture:
     def __init__(
-        self, bindings: Mapping[str, object], namespace: Mapping[str, object], on_name: Callable[[str], None]
+        self,
+        bindings: Mapping[str, object],
+        namespace: Mapping[str, object],
+        positions: Positions,
+        on_name: Callable[[str], None],
     ) -> None:
         self._bindings = bindings
+        self._positions = positions
         self._keys = {name: name for name in bindings}
         """Name → the very text that is bound; a stream tells it from an equal one."""
         self._on_name = on_name
@@ -199,14 +208,32 @@ class _Picture:
     def _pickle(
         self, names: Sequence[str], *, aliased: Collection[int] = (), limit: int | None = None
     ) -> _Unit:
-        pickler = StreamPickler(self._definitions, inline=frozenset(names), aliased=aliased, limit=limit)
-        pickler.write({self._keys.get(name, name): self._value(name) for name in names})
+        pickler = self._write(names, aliased=aliased, limit=limit)
         found = pickler.notebook_global()
         if found is not None:
             raise pickle.PicklingError(f"it refers to {found!r} of the notebook in a way that cannot be kept")
         if self._complete and not pickler.needs.keys() <= self._units.keys():
             raise pickle.PicklingError("it needs something else each time that it is looked at")
         return _Unit(tuple(names), pickler)
+
+    def _write(
+        self,
+        names: Sequence[str],
+        *,
+        aliased: Collection[int] = (),
+        limit: int | None = None,
+        weakly: bool = True,
+    ) -> StreamPickler:
+        pickler = StreamPickler(
+            self._definitions,
+            inline=frozenset(names),
+            aliased=aliased,
+            limit=limit,
+            positions=self._positions,
+            weakly=weakly,
+        )
+        pickler.write({self._keys.get(name, name): self._value(name) for name in names})
+        return pickler
 
     def _value(self, name: str) -> object:
         return self._bindings[name] if name in self._bindings else self._definitions.object_of(name)
@@ -224,6 +251,7 @@ class _Picture:
             unions = linked_units([(unit.names, unit.pickler) for unit in units], self._definitions)
             order = in_order(unions, {name: unit.pickler.needs for name, unit in self._units.items()})
             together = [self._together(names) for names in order]
+            self._drop_what_is_loose(together)
             if len(self._skipped) == skipped:
                 return Encoding(self._groups(together), dict(sorted(self._skipped.items())))
 
@@ -243,6 +271,18 @@ class _Picture:
                 elif name in self._units:
                     why = self._skipped.get(key, "that is not there")
                     self._skip(name, f"{type_name(self._value(name))} cannot be kept: it needs {key}; {why}")
+
+    def _drop_what_is_loose(self, together: Sequence[_Unit | None]) -> None:
+        """Skip names that would come back with dead weak references."""
+        for unit in together:
+            if unit is not None and self._loose(unit.names, unit.pickler):
+                alone = {name: self._write([name]) for name in unit.names}
+                for name, pickler in alone.items():
+                    if len(alone) == 1 or self._loose(unit.names, pickler):
+                        self._skip(name, f"{type_name(self._value(name))} cannot be kept: {LOOSE}")
+
+    def _loose(self, names: Sequence[str], pickler: StreamPickler) -> set[int]:
+        return loose(pickler, lambda: self._write(names, weakly=False))
 
     def _together(self, names: list[str]) -> _Unit | None:
         """Return one unit with all *names*; ``None`` if some had to be skipped."""

@@ -1,4 +1,4 @@
-"""Objects that pickle wrongly, or not at all where a small reduce does: files, modules, views, singletons.
+"""Objects that pickle wrongly, or not at all where a small reduce does: modules, views, singletons, types.
 
 What only lives in this process is refused in words that a user understands.
 """
@@ -9,31 +9,22 @@ import array
 import dataclasses
 import functools
 import gc
-import io
 import pickle
 import random
 import sys
 import types
 import typing
-import weakref
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from keepstate.codecs import _calls
 from keepstate.codecs._functions import reduce_cached_function, reduce_cached_property, reference_to
+from keepstate.codecs._in_process import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from keepstate.codecs._pickler import StreamPickler
-
-
-def reduce_file(_pickler: StreamPickler, file: Any) -> Any:
-    """Refer to a standard stream; refuse any other open file."""
-    for name in ("stdin", "stdout", "stderr"):
-        if file is getattr(sys, name) or file is getattr(sys, f"__{name}__"):
-            return _calls.named("attribute"), ("sys", name)
-    raise pickle.PicklingError(f"it holds an open file ({getattr(file, 'name', 'without a name')!s})")
 
 
 def reduce_module(pickler: StreamPickler, module: types.ModuleType) -> Any:
@@ -70,11 +61,6 @@ def reduce_mapping_proxy(_pickler: StreamPickler, proxy: types.MappingProxyType[
     if type(owner) is not dict or {"__module__", "__doc__"} <= owner.keys():
         return NotImplemented
     return types.MappingProxyType, (owner,)
-
-
-def reduce_weak_dictionary(_pickler: StreamPickler, values: Any) -> Any:
-    """Keep what a weak dictionary holds now."""
-    return _calls.named("weak_dictionary"), (type(values), dict(values))
 
 
 def reduce_type_variable(pickler: StreamPickler, variable: Any) -> Any:
@@ -123,33 +109,11 @@ def _singleton(module: str, name: str) -> Callable[[StreamPickler, object], Any]
     return reduce
 
 
-def refuse(why: str) -> Callable[[StreamPickler, object], Any]:
-    """Return a reducer that refuses."""
-
-    def reduce(_pickler: StreamPickler, _thing: object) -> Any:
-        raise pickle.PicklingError(why)
-
-    return reduce
-
-
 ODDITY_REDUCERS: dict[type, Callable[[Any, Any], Any]] = {
-    **dict.fromkeys(
-        (
-            io.TextIOWrapper,
-            io.FileIO,
-            io.BufferedReader,
-            io.BufferedWriter,
-            io.BufferedRandom,
-            io.BufferedRWPair,
-        ),
-        reduce_file,
-    ),
     types.ModuleType: reduce_module,
     dataclasses._DataclassParams: reduce_dataclass_params,  # type: ignore[attr-defined]
     memoryview: reduce_memoryview,
     types.MappingProxyType: reduce_mapping_proxy,
-    weakref.WeakKeyDictionary: reduce_weak_dictionary,
-    weakref.WeakValueDictionary: reduce_weak_dictionary,
     **dict.fromkeys(
         (
             type({}.keys()),
@@ -178,17 +142,11 @@ if hasattr(typing, "TypeAliasType"):
 NAMED_ODDITY_REDUCERS: dict[str, Callable[[Any, Any], Any]] = {
     "numpy.random.mtrand.RandomState": _singleton("numpy.random.mtrand", "_rand"),
     "IPython.core.interactiveshell.InteractiveShell": refuse("it holds the notebook's own shell"),
-    "ipykernel.iostream.OutStream": reduce_file,
 }
 """By the name of a type or of one of its bases."""
 
 
 # --- decoding
-
-
-def weak_dictionary(kind: type, values: dict[Any, Any]) -> Any:
-    """Make a weak dictionary."""
-    return kind(values)
 
 
 def dictionary_view(owner: Any, what: str) -> Any:

@@ -21,6 +21,7 @@ from keepstate._model.parts import Part
 from keepstate.codecs import _calls
 from keepstate.codecs._arrays import INLINE_BYTES, Memory
 from keepstate.codecs._notebook_globals import global_of
+from keepstate.codecs._open_files import NO_POSITIONS, Positions
 from keepstate.codecs._original import encode_marks, original_pieces
 from keepstate.codecs._reducers import reducer_for
 from keepstate.codecs._sink import Sink
@@ -64,6 +65,8 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         inline: Keys of the definitions that are part of this very group.
         aliased: Ids of the roots of object arrays whose views must stay views.
         limit: Bytes of stream at which to give up with :class:`TooLongError`.
+        positions: Where the user's open files stood.
+        weakly: Whether what is referred to weakly is part of the stream.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         inline: Collection[str],
         aliased: Collection[int] = (),
         limit: int | None = None,
+        positions: Positions = NO_POSITIONS,
+        weakly: bool = True,
     ) -> None:
         self._sink = Sink(limit)
         self._buffers = _Buffers()
@@ -82,6 +87,8 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self.definitions = definitions
         self.inline = inline
         self.aliased = aliased
+        self.positions = positions
+        self.weakly = weakly
         self.memory = Memory()
         self.needs: dict[str, None] = {}
         """Keys of definitions that this stream refers to."""
@@ -89,6 +96,8 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Global names that its functions use."""
         self.links: set[int] = set()
         """Ids of objects that are shared though pickle does not see them (globals of their own)."""
+        self.weak: dict[int, object] = {}
+        """Id → what the stream refers to weakly."""
         self.code_specs: dict[int, object] = {}
         self.filled_cells: set[int] = set()
         self.deferred_cells: set[int] = set()

@@ -9,10 +9,18 @@ import numpy as np
 
 from keepstate.codecs._array_reducers import reduce_array, reduce_dtype, reduce_subclass_array
 from keepstate.codecs._classes import reduce_class, reduce_enum_member
+from keepstate.codecs._containers import container_reducer
+from keepstate.codecs._errors import reduce_error
 from keepstate.codecs._functions import FUNCTION_REDUCERS
+from keepstate.codecs._images import IMAGE_REDUCERS
+from keepstate.codecs._in_process import LOCK_REDUCERS, PROCESS_REDUCERS
+from keepstate.codecs._loggers import LOGGER_REDUCERS
 from keepstate.codecs._oddities import NAMED_ODDITY_REDUCERS, ODDITY_REDUCERS
+from keepstate.codecs._open_files import FILE_REDUCERS, NAMED_FILE_REDUCERS
 from keepstate.codecs._pandas import PANDAS_REDUCERS
+from keepstate.codecs._small_reducers import NAMED_SMALL_REDUCERS, SMALL_REDUCERS
 from keepstate.codecs._tensors import TENSOR_REDUCERS
+from keepstate.codecs._weak import WEAK_REDUCERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +35,23 @@ _BY_TYPE: dict[type, Any] = {
     np.ma.MaskedArray: reduce_subclass_array,
     **FUNCTION_REDUCERS,
     **ODDITY_REDUCERS,
+    **FILE_REDUCERS,
+    **LOCK_REDUCERS,
+    **SMALL_REDUCERS,
+    **WEAK_REDUCERS,
 }
-_BY_NAME: dict[str, Any] = {**PANDAS_REDUCERS, **TENSOR_REDUCERS, **NAMED_ODDITY_REDUCERS}
+_BY_NAME: dict[str, Any] = {
+    **PANDAS_REDUCERS,
+    **TENSOR_REDUCERS,
+    **NAMED_ODDITY_REDUCERS,
+    **NAMED_FILE_REDUCERS,
+    **NAMED_SMALL_REDUCERS,
+    **LOGGER_REDUCERS,
+    **IMAGE_REDUCERS,
+    **PROCESS_REDUCERS,
+}
+_ARRAY_HOOKS = ("__reduce__", "__reduce_ex__", "__setstate__")
+"""What a kind of array defines that keeps itself; one that does not would lose its attributes."""
 _MODULES = frozenset(name.partition(".")[0] for name in _BY_NAME)
 
 
@@ -40,11 +63,17 @@ def reducer_for(kind: type) -> Callable[[Any, Any], Any] | None:
         return reduce_class
     if issubclass(kind, np.dtype):
         return reduce_dtype
+    if issubclass(kind, np.ndarray) and all(
+        getattr(kind, name) is getattr(np.ndarray, name) for name in _ARRAY_HOOKS
+    ):
+        return reduce_subclass_array
     if issubclass(kind, enum.Enum):
         return reduce_enum_member
+    if issubclass(kind, BaseException):
+        return reduce_error
     for base in kind.__mro__:
         if base.__module__.partition(".")[0] in _MODULES:
             found = _BY_NAME.get(f"{base.__module__}.{base.__qualname__}")
             if found is not None:
                 return found  # type: ignore[no-any-return]
-    return None
+    return container_reducer(kind)

@@ -68,6 +68,7 @@ def work(job):
     namespace = main_module()
     with open(job["state"], "rb") as file:
         groups = pickle.load(file)
+    exec(job.get("before", ""), {})
     store = Store(groups, namespace)
     failed = {}
     for members, _, _ in store.groups.values():

@@ -233,7 +233,7 @@ EMPTY = "steps = []; ballast = []\n"
 @pytest.mark.parametrize(
     ("speed", "first", "tracked", "body", "lost_seconds"),
     [
-        # A child wants 32 MiB and the page tables: 7 s at this speed, and the picture before is up to 1 s old.
+        # A child wants 32 MiB and the page tables, 7 s at this speed; the picture before is up to 1 s old.
         pytest.param(5, 560, "'steps'", LOOP, 8.0, id="5-MiB-a-second", marks=pytest.mark.torture),
         pytest.param(
             30,

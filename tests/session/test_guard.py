@@ -133,7 +133,7 @@ def test_what_cannot_be_read_beforehand_is_no_end_of_the_guard(monkeypatch):
     own = object.__new__(saving.Saving)
     own.clock = SystemClock()
     own.make_ready()
-    assert own._ready.at(own._ready.read_at) is not None
+    assert own._ready is not None
     monkeypatch.setattr(saving, "read_memory", fail)
     own.make_ready()
     assert own._ready is None
@@ -142,9 +142,9 @@ def test_what_cannot_be_read_beforehand_is_no_end_of_the_guard(monkeypatch):
 def test_what_was_read_a_while_ago_is_read_anew():
     """A cell may have taken all of the memory meanwhile."""
     memory = Memory(page_tables=1, resident=2, available=3, whole_group=False)
-    ready = saving.Ready(5.0, memory)
-    assert ready.at(5.0 + saving.READY_SECONDS / 2) is memory
-    assert ready.at(5.0 + saving.READY_SECONDS * 2) is None
+    ready = saving.Ready(5.0, memory, {})
+    assert ready.is_fresh(5.0 + saving.READY_SECONDS / 2)
+    assert not ready.is_fresh(5.0 + saving.READY_SECONDS * 2)
 
 
 def test_requests_during_a_save_become_one_more(make):

@@ -6,7 +6,7 @@ PIP    := -m pip install --quiet --disable-pip-version-check
 # Interpreters of other minor versions, where the machine has them: capture works differently on them.
 OTHERS := $(foreach v,3.12 3.13,$(firstword $(wildcard $(HOME)/.pyenv/versions/$(v)*/bin/python) $(shell command -v python$(v) 2>/dev/null)))
 
-.PHONY: help demo test test-colab test-others check bench bench-torch torture wheelhouse clean
+.PHONY: help demo test test-colab test-others check coverage bench bench-torch torture wheelhouse clean
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -37,6 +37,10 @@ bench: .venv-bench/.installed $(if $(filter workloads,$(or $(ONLY),workloads)),.
 bench-torch: .venv-bench/.installed .venv-kishu/.installed  ## Give the benchmarks torch (large), which they do without otherwise
 	.venv-bench/bin/python $(PIP) -e '.[bench,bench-torch]'
 	.venv-kishu/bin/python $(PIP) -r scripts/bench/kishu.txt torch
+
+coverage: .venv-coverage/.installed .venv-coverage-colab/.installed  ## Keep and restore every kind of object in tests/kinds, and write docs/coverage.md (large)
+	.venv-coverage/bin/python scripts/coverage.py newest $(ONLY)
+	.venv-coverage-colab/bin/python scripts/coverage.py colab $(ONLY)
 
 torture: $(VENV)/.installed  ## Long fault campaigns: kills at random instants, each followed by a proof
 	$(BIN)/python -m pytest -m torture --timeout 3600
@@ -71,6 +75,16 @@ clean:  ## Remove everything that was made here
 .venv-colab/.installed: pyproject.toml scripts/colab-image.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python $(PIP) -e '.[test]' -c scripts/colab-image.txt
+	@touch $@
+
+.venv-coverage/.installed: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) -e '.[test,coverage]'
+	@touch $@
+
+.venv-coverage-colab/.installed: pyproject.toml scripts/colab-image.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) -e '.[test,coverage]' -c scripts/colab-image.txt
 	@touch $@
 
 define other

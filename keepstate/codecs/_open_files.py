@@ -231,6 +231,8 @@ def open_file(path: str, facts: dict[str, Any]) -> Any:
         OSError: It is not there any more, or has become shorter.
     """
     name, position = facts.pop("name"), facts.pop("position")
+    if not os.path.exists(path) and os.path.exists(name):
+        path = name  # the folder of the notebook has moved
     buffering = facts.pop("buffering", -1)
     if facts.get("line_buffering") and buffering != 0:
         facts.pop("line_buffering")

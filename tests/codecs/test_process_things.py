@@ -193,7 +193,7 @@ d = re.compile('n').search('banana', 3)
 
 
 def test_elements_go_in_as_they_were(notebook):
-    """Not through the methods of their class, which would do their work twice, or before its state is there."""
+    """Not through methods of their class, which would do their work twice, or before its state is there."""
     notebook.run("""
 class Doubling(list):
     def __init__(self): super().__init__(); self.log = []
@@ -206,7 +206,7 @@ a = Doubling(); a.append(1); a.append(3)
 b = Upper(); b['k'] = 1
 """)
     notebook.encode("a", "b")
-    notebook.check("assert a == [2, 6] and a.log == [1, 3] and b == {'k!': 1} and b.seen == 1")
+    notebook.check("assert (a, a.log, b, b.seen) == ([2, 6], [1, 3], {'k!': 1}, 1)")
 
 
 def test_an_array_of_a_class_keeps_its_attributes(notebook):

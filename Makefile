@@ -79,12 +79,12 @@ clean:  ## Remove everything that was made here
 
 .venv-coverage/.installed: pyproject.toml
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python $(PIP) -e '.[test,coverage]'
+	$(@D)/bin/python $(PIP) -e '.[coverage]'
 	@touch $@
 
 .venv-coverage-colab/.installed: pyproject.toml scripts/colab-image.txt
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python $(PIP) -e '.[test,coverage]' -c scripts/colab-image.txt
+	$(@D)/bin/python $(PIP) -e '.[coverage]' -c scripts/colab-image.txt
 	@touch $@
 
 define other

@@ -17,15 +17,15 @@ HOSTILE = {
     "gives a new object each time": "def __reduce__(self): return type(self), (type(self)(),)",
     "forks": "def __reduce__(self): return (int, (os.fork() and 0,))",
     "starts a thread that stays": (
-        "def __reduce__(self): threading.Thread(target=threading.Event().wait, name='mine', daemon=True).start(); "
-        "return int, ()"
+        "def __reduce__(self):\n        stay = threading.Event().wait\n"
+        "        threading.Thread(target=stay, name='mine', daemon=True).start()\n        return int, ()"
     ),
     "takes memory without end": "def __reduce__(self): return bytes, (bytes(1 << 44),)",
     "gives nonsense": "def __reduce__(self): return 5",
 }
 """What a class does → its body."""
 HARMLESS = {
-    "prints": "def __reduce__(self): print('printed'); sys.stdout.flush(); os.write(1, b'raw'); return int, ()",
+    "prints": "def __reduce__(self): print('printed', flush=True); os.write(1, b'raw'); return int, ()",
     "changes what it is": "def __getstate__(self): self.__dict__['touched'] = True; return {}",
     "draws a number": "def __getstate__(self): return {'v': random.random()}",
     "writes a file": "def __getstate__(self): open('written.txt', 'a').write('x'); return {}",

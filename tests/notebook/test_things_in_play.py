@@ -22,23 +22,27 @@ CELLS = [
     "rest = source.read(); out.write(rest); out.close(); source.close(); log.close()",
 ]
 LOOK = "print(taken, first, rest, open('out.txt').read(), open('log.txt').read(), lock.locked())"
+MODEL = """
+model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 1))
+opt = torch.optim.Adam(model.parameters(), lr=0.05)
+sched = torch.optim.lr_scheduler.ExponentialLR(opt, 0.9)
+data = torch.utils.data.TensorDataset(torch.randn(64, 4), torch.randn(64, 1))
+loader = torch.utils.data.DataLoader(data, batch_size=16, shuffle=True)
+figure, axes = plt.subplots(); line, = axes.plot([], []); losses = []; log = open('losses.txt', 'w')
+"""
+EPOCH = """
+for a, b in loader:
+    opt.zero_grad(); loss = (model(a) - b).square().mean(); loss.backward()
+    opt.step(); losses.append(loss.item())
+loss = loss.detach(); sched.step()
+line.set_data(range(len(losses)), losses); axes.relim(); axes.autoscale()
+log.write(f'{losses[-1]}\\n'); log.flush()
+"""
 TRAINING = [
-    "import matplotlib; matplotlib.use('agg')\nimport io, torch, matplotlib.pyplot as plt\ntorch.manual_seed(0)",
-    (
-        "model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.2), torch.nn.Linear(8, 1))\n"
-        "opt = torch.optim.Adam(model.parameters(), lr=0.05)\n"
-        "sched = torch.optim.lr_scheduler.ExponentialLR(opt, 0.9)\n"
-        "data = torch.utils.data.TensorDataset(torch.randn(64, 4), torch.randn(64, 1))\n"
-        "loader = torch.utils.data.DataLoader(data, batch_size=16, shuffle=True)\n"
-        "figure, axes = plt.subplots(); line, = axes.plot([], []); losses = []; log = open('losses.txt', 'w')"
-    ),
-    *[
-        "for a, b in loader:\n    opt.zero_grad(); loss = (model(a) - b).square().mean(); loss.backward()\n"
-        "    opt.step(); losses.append(loss.item())\nloss = loss.detach(); sched.step()\n"
-        "line.set_data(range(len(losses)), losses); axes.relim(); axes.autoscale()\n"
-        "log.write(f'{losses[-1]}\\n'); log.flush()"
-    ]
-    * 4,
+    "import matplotlib\nmatplotlib.use('agg')\nimport io, torch\nimport matplotlib.pyplot as plt",
+    "torch.manual_seed(0)",
+    MODEL,
+    *[EPOCH] * 4,
 ]
 LOOK_AT_TRAINING = (
     "import hashlib\npicture = io.BytesIO(); figure.savefig(picture, format='raw')\n"

@@ -1,5 +1,8 @@
 """Objects to streams and parts, and back. It knows objects, never files.
 
+Public are ``register``, ``unregister`` and ``Codec``: how objects of a type of yours are kept. The rest is
+for the layers above.
+
 ``encode`` turns the tracked names of a notebook into groups (see ``_model/parts.py``), names that share
 mutable objects in one; ``decode`` turns one group back. Streams are pickles of protocol 5 whose memory is
 beside them; what a stream may ask for is listed in ``_calls.py``, its layout is told in ``_stream.py``.
@@ -12,6 +15,7 @@ from keepstate.codecs._definitions import is_definable
 from keepstate.codecs._encoder import encode
 from keepstate.codecs._open_files import NO_POSITIONS, OpenFile, Positions, find_open_files, positions_of
 from keepstate.codecs._probe import TENSORS, calls_of, is_harmless
+from keepstate.codecs._registered import Codec, register, unregister
 from keepstate.codecs._restored_memory import RestoredMemory
 from keepstate.codecs._source import source_of
 
@@ -29,6 +33,7 @@ def definition_source(thing: object) -> str | None:
 __all__ = [
     "NO_POSITIONS",
     "TENSORS",
+    "Codec",
     "MissingLibraryError",
     "OpenFile",
     "Positions",
@@ -43,4 +48,6 @@ __all__ = [
     "is_harmless",
     "memory_of",
     "positions_of",
+    "register",
+    "unregister",
 ]

@@ -82,6 +82,7 @@ NAMES = (
     "set_json_decoder_state",
     "match",
     "fill_container",
+    "registered",
 )
 for _name in NAMES:
     globals()[_name] = _call(_name)

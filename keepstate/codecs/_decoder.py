@@ -31,6 +31,7 @@ from keepstate.codecs import (
     _oddities,
     _open_files,
     _pandas,
+    _registered,
     _small_reducers,
     _tensors,
     _weak,
@@ -111,6 +112,7 @@ class _Decoding:
     key_wrapper = staticmethod(_small_reducers.key_wrapper)
     pairwise = staticmethod(_small_reducers.pairwise)
     set_json_decoder_state = staticmethod(_small_reducers.set_json_decoder_state)
+    registered = staticmethod(_registered.decode_registered)
     fill_container = staticmethod(_containers.fill_container)
     match = staticmethod(_small_reducers.find_match)
     dictionary_view = staticmethod(_oddities.dictionary_view)

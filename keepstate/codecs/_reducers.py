@@ -18,6 +18,7 @@ from keepstate.codecs._loggers import LOGGER_REDUCERS
 from keepstate.codecs._oddities import NAMED_ODDITY_REDUCERS, ODDITY_REDUCERS
 from keepstate.codecs._open_files import FILE_REDUCERS, NAMED_FILE_REDUCERS
 from keepstate.codecs._pandas import PANDAS_REDUCERS
+from keepstate.codecs._registered import registered_reducer
 from keepstate.codecs._small_reducers import NAMED_SMALL_REDUCERS, SMALL_REDUCERS
 from keepstate.codecs._tensors import TENSOR_REDUCERS
 from keepstate.codecs._weak import WEAK_REDUCERS
@@ -57,6 +58,9 @@ _MODULES = frozenset(name.partition(".")[0] for name in _BY_NAME)
 
 def reducer_for(kind: type) -> Callable[[Any, Any], Any] | None:
     """Return the reducer for objects of exactly this type; ``None`` leaves them to pickle."""
+    given = registered_reducer(kind)
+    if given is not None:
+        return given
     if kind in _BY_TYPE:
         return _BY_TYPE[kind]  # type: ignore[no-any-return]
     if issubclass(kind, type):

@@ -78,6 +78,8 @@ def store(tmp_path_factory):
     """Three snapshots of one notebook; tests only look at it."""
     path = tmp_path_factory.mktemp("cli") / "store"
     frame = pd.DataFrame({"a": [1, 2, 3], "b": ["x", "ü", "z"]})
+    held = threading.Lock()
+    held.acquire()
     for number in (1, 2, 3):
         values = {
             "frame": frame,
@@ -85,7 +87,7 @@ def store(tmp_path_factory):
             "array": np.arange(6.0) * number,
             "settings": {"rate": 0.5, "layers": [1, 2], "name": "größe", "none": None},
             "text": f"état {number}\r\n",
-            "lock": threading.Lock(),
+            "lock": held,
         }
         cells = [(1, "import numpy as np\nnp.arange(3)"), (2, "# [red]second")]
         note = "before the merge" if number == 2 else ""

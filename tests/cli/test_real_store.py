@@ -28,6 +28,7 @@ def double(number):
 array = np.arange(1000)
 point = Point(4)
 lock = threading.Lock()
+lock.acquire()
 keepstate.track("array", "point", "lock")
 keepstate.snapshot("first")
 array = array * 3

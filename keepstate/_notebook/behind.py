@@ -91,6 +91,14 @@ def names_behind(names: Iterable[str], namespace: Mapping[str, object]) -> froze
     return frozenset(found)
 
 
+def names_behind_object(thing: object, namespace: Mapping[str, object]) -> frozenset[str] | None:
+    """Give the names that calling *thing* may use; ``None``: any."""
+    try:
+        return names_behind(_Walk(namespace).behind(thing), namespace)
+    except Everything:
+        return None
+
+
 class _Walk:
     def __init__(self, namespace: Mapping[str, object]) -> None:
         self._namespace = namespace

@@ -15,7 +15,7 @@ from keepstate._notebook.behind import ROADS, Everything, names_behind, refuse_r
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_SEE_THEIR_TEXT = frozenset({
+SEE_THEIR_TEXT = frozenset({
     "HTML", "SVG", "alias", "autoreload", "bash", "cat", "cd", "colors", "conda", "config", "cp", "dhist",
     "env", "file", "html", "javascript", "js", "la", "latex", "less", "ll", "load_ext", "ls", "mamba",
     "markdown", "matplotlib", "micromamba", "mkdir", "more", "mv", "perl", "pinfo", "pinfo2", "pip", "popd",
@@ -23,9 +23,9 @@ _SEE_THEIR_TEXT = frozenset({
     "system", "tensorboard", "unload_ext", "uv", "writefile", "xmode",
 })  # fmt: skip
 """Magics that see no more of the notebook than what their text names (``!echo {df}`` counts as one)."""
-_RUN_THEIR_TEXT = frozenset({"capture", "prun", "time", "timeit"})
+RUN_THEIR_TEXT = frozenset({"capture", "prun", "time", "timeit"})
 """Magics whose text is run like a cell."""
-_OPTIONS = re.compile(r"\s*(?:-{1,2}[\w-]+(?:[ =]?[\d.]+)?(?:\s+|$))*")
+OPTIONS = re.compile(r"\s*(?:-{1,2}[\w-]+(?:[ =]?[\d.]+)?(?:\s+|$))*")
 
 
 def names_reached(
@@ -60,7 +60,7 @@ class _Code:
         waiting: list[ast.AST] = [ast.parse(source)]
         while waiting:
             node = waiting.pop()
-            if (magic := _call_of_shell(node)) is not None:
+            if (magic := call_of_shell(node)) is not None:
                 self._run(*magic)
             else:
                 self._look_at(node)
@@ -92,13 +92,13 @@ class _Code:
         """Look at what the shell is called for."""
         is_magic = call in ("run_line_magic", "run_cell_magic") and texts
         name, *rest = texts if is_magic else ["system", *texts]
-        if name in _RUN_THEIR_TEXT:
+        if name in RUN_THEIR_TEXT:
             for text in rest:
-                options = _OPTIONS.match(text)
+                options = OPTIONS.match(text)
                 end = 0 if options is None else options.end()
                 self._found.update(words_of(text[:end]))
                 self.names_in(self._transform(text[end:]))
-        elif name in _SEE_THEIR_TEXT and (is_magic or call in ("system", "getoutput")):
+        elif name in SEE_THEIR_TEXT and (is_magic or call in ("system", "getoutput")):
             words = {word for text in rest for word in words_of(text)}
             if words & ROADS:  # braces hold code
                 raise Everything
@@ -107,7 +107,7 @@ class _Code:
             raise Everything
 
 
-def _call_of_shell(node: ast.AST) -> tuple[str, list[str]] | None:
+def call_of_shell(node: ast.AST) -> tuple[str, list[str]] | None:
     """Take ``get_ipython().call('text', …)`` apart, which is what magics are turned into."""
     if not (
         isinstance(node, ast.Call)

@@ -15,9 +15,10 @@ from keepstate.codecs._definitions import is_definable
 from keepstate.codecs._encoder import encode
 from keepstate.codecs._open_files import NO_POSITIONS, OpenFile, Positions, find_open_files, positions_of
 from keepstate.codecs._probe import TENSORS, calls_of, is_harmless
+from keepstate.codecs._refusals import type_name
 from keepstate.codecs._registered import Codec, register, unregister
 from keepstate.codecs._restored_memory import RestoredMemory
-from keepstate.codecs._source import source_of
+from keepstate.codecs._source import source_of, source_of_code
 
 
 def definition_key(name: str) -> str:
@@ -49,5 +50,7 @@ __all__ = [
     "memory_of",
     "positions_of",
     "register",
+    "source_of_code",
+    "type_name",
     "unregister",
 ]

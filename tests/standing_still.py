@@ -9,7 +9,7 @@ from keepstate._snapshot import Occasion, Save, Saved
 class StandStill:
     """Tools for a picture that nobody disturbs."""
 
-    copy = release = claim = looking = None
+    copy = release = claim = looking = apart = None
     copy_limit_bytes = 0
     threads = 1
 

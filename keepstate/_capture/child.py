@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from keepstate._base.clock import SYSTEM_CLOCK
 from keepstate._capture import channel as answers
+from keepstate._capture.apart import make_texts
 from keepstate._capture.copies import COPY_LIMIT_BYTES
 from keepstate._capture.dirty_pages import DirtyPages
 from keepstate._capture.mappings import Mappings, Range, merge, range_of
@@ -128,6 +129,7 @@ def _tools(channel: Channel, copies: Copies) -> Tools:
         unfrozen_bytes=lambda memory: sum(end - start for start, end in mappings.unfrozen(*range_of(memory))),
         copy_limit_bytes=COPY_LIMIT_BYTES,
         looking=channel.board.looking,
+        apart=make_texts,
         threads=THREADS,
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
 
@@ -36,6 +36,9 @@ class Tools:
     """Told all buffers once, before the first release."""
     looking: Callable[[], AbstractContextManager[None]] | None = None
     """Within it memory may be read by address; ``None`` where it does not stand still."""
+    apart: Callable[[Sequence[Callable[[], str]]], list[str | None]] | None = None
+    """Make texts by code of the user's where it can do no harm: ``None`` for one that raised or hung.
+    ``None``: there is no such place."""
     threads: int = 1
     """How many may be busy at a time in :meth:`Work.write`."""
 

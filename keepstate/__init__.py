@@ -15,6 +15,7 @@ from keepstate._api import (
     finish,
     get,
     load,
+    rebuild,
     restore,
     snapshot,
     snapshots,
@@ -26,6 +27,7 @@ from keepstate._api import (
     unwatch,
     watch,
 )
+from keepstate._model.rebuild import RebuildReport
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
 from keepstate.errors import (
     AlreadyThereError,
@@ -40,6 +42,7 @@ from keepstate.errors import (
     KeepstateError,
     NotAStoreError,
     NotFoundError,
+    RebuildError,
     SessionError,
     StoreError,
     StoreFullError,
@@ -62,6 +65,8 @@ __all__ = [
     "KeepstateError",
     "NotAStoreError",
     "NotFoundError",
+    "RebuildError",
+    "RebuildReport",
     "RestoreReport",
     "SessionError",
     "Snapshot",
@@ -73,6 +78,7 @@ __all__ = [
     "finish",
     "get",
     "load",
+    "rebuild",
     "restore",
     "snapshot",
     "snapshots",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from keepstate._model.snapshot import RestoreReport, Snapshot, Status
     from keepstate._notebook import IPythonKernel
+    from keepstate._session.rebuilding import RebuildPlan
     from keepstate._session.script import ScriptKernel
     from keepstate._session.session import Session
 
@@ -220,22 +221,28 @@ def _running() -> Session:
     return _session
 
 
-def track(*things: object, **named: object) -> tuple[str, ...]:
+def track(*things: object, recipe: object = None, **named: object) -> tuple[str, ...]:
     """Guard these names from now on, and return all that are guarded now.
 
     A name is tracked, not an object: after ``df = df.dropna()`` the new frame is kept.
 
     Args:
         *things: Objects, each of which some variable holds; names of variables as texts; or ``"all"``.
+        recipe: What makes the object anew where it cannot be kept, such as a connection: a function without
+            arguments, or ``{name: function}`` for several names. It is kept like any function, and called at
+            the next start, in your own notebook alone, once what it uses is there; or before the first cell
+            that reaches the name. An object that can be kept is kept, and its recipe is not called. Given
+            alone, ``track(recipe=object)`` tracks a variable of that name.
         **named: ``name=object``: binds the name if it is free, and tracks it.
 
     Raises:
         UntrackableError: No variable holds that object, or anything could hold such a value.
         NotFoundError: There is no variable of that name.
-        InvalidInputError: The name is bound to another object, or is no name.
+        InvalidInputError: The name is bound to another object, or is no name; or the recipe cannot be called
+            without arguments, or it is not clear for which name it is.
         SessionError: No session is running.
     """
-    return _running().track(*things, **named)
+    return _running().track(*things, recipe=recipe, **named)
 
 
 def untrack(*names: str) -> None:
@@ -350,6 +357,28 @@ def get(name: str, make: Callable[[], object]) -> object:
         SessionError: No session is running.
     """
     return _running().get(name, make)
+
+
+def rebuild(*names: str, run: bool = False) -> RebuildPlan:
+    """Show what makes missing names again: their recipes, or the least set of recorded cells, in order.
+
+    Nothing runs until the plan's ``run()`` is called. It replaces nothing that is there: whatever else a cell
+    binds is put back, and what it may change in place it is given as a copy. Which names a cell reads, binds
+    and changes is told by its code; what a library does to its arguments is not seen, so read the plan.
+
+    Args:
+        *names: Which; none: all that the last session had and that could not be brought back.
+        run: Run the plan at once.
+
+    Returns:
+        The plan, with a text and an HTML form; its ``report`` says what came of it.
+
+    Raises:
+        InvalidInputError: One of them is no name that a notebook can bind.
+        RebuildError: With *run*: it is not the main thread that calls.
+        SessionError: No session is running.
+    """
+    return _running().rebuild(*names, run=run)
 
 
 def status() -> Status:

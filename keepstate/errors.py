@@ -8,6 +8,7 @@
     ├── SessionError                (RuntimeError) no session runs, or one runs with other arguments
     ├── IdentityError               (ValueError) say whose state this is
     ├── CaptureError                (RuntimeError) no picture of the objects could be taken
+    ├── RebuildError                (RuntimeError) a plan of rebuild() cannot be run here, or twice
     ├── CodecError                  one object cannot be turned into bytes, or back
     ├── StoreError                  (OSError) the store cannot be used as it is
     │   ├── StoreFullError          free some space
@@ -75,6 +76,12 @@ class CaptureError(KeepstateError, RuntimeError):
     """No consistent picture of the tracked objects could be taken."""
 
     kind = "capture"
+
+
+class RebuildError(KeepstateError, RuntimeError):
+    """A plan to run cells again cannot be run at this place, or has been run already."""
+
+    kind = "rebuild"
 
 
 class CodecError(KeepstateError):

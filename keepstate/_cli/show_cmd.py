@@ -19,11 +19,10 @@ from keepstate.errors import IntegrityError, StoreError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from keepstate._model.cells import Cell
     from keepstate._model.manifest import Manifest
     from keepstate._model.snapshot import Durability, Snapshot
     from keepstate._repository import Repository
-
-    Cells = list[tuple[int | None, str]]
 
 
 def show(
@@ -35,6 +34,10 @@ def show(
     project: ProjectOption = None,
     member: MemberOption = None,
     notebook: NotebookOption = None,
+    code: Annotated[
+        bool,
+        typer.Option("--cells", help="The code of the cells that had run, and the names that each one used."),
+    ] = False,
 ) -> Answer:
     """Show one snapshot: its names, what was not kept and why, versions, and the cells that had run."""
     scope = Scope(store, project, member, notebook)
@@ -48,14 +51,14 @@ def show(
     cells, trouble = _cells(holder, manifest)
     durability = levels.get(manifest.id, "local")
     return Answer(
-        document=_document(manifest, cells, durability),
-        text=tuple(_text(manifest, cells, durability)),
+        document=_document(manifest, cells, durability, code=code),
+        text=tuple(_code(cells) if code else _text(manifest, cells, durability)),
         remarks=(trouble,) if trouble else (),
         exit_code=FAILED if trouble else FINE,
     )
 
 
-def _cells(repository: Repository, manifest: Manifest) -> tuple[Cells, str]:
+def _cells(repository: Repository, manifest: Manifest) -> tuple[list[Cell], str]:
     """Give the cells that had run, and what is wrong with their record."""
     if manifest.cells is None:
         return [], ""
@@ -65,7 +68,9 @@ def _cells(repository: Repository, manifest: Manifest) -> tuple[Cells, str]:
         return [], f"the record of the cells that had run cannot be read: {sentence(error)}"
 
 
-def _document(manifest: Manifest, cells: Cells, durability: Durability) -> dict[str, object]:
+def _document(
+    manifest: Manifest, cells: list[Cell], durability: Durability, *, code: bool
+) -> dict[str, object]:
     return {
         **snapshot_document(manifest, durability),
         "entries": {
@@ -79,15 +84,44 @@ def _document(manifest: Manifest, cells: Cells, durability: Durability) -> dict[
         "host": manifest.host,
         "threads": manifest.threads,
         "versions": manifest.versions,
-        "cells": [{"number": number, "source": source} for number, source in cells],
+        "lost": {name: msgspec.structs.asdict(lost) for name, lost in sorted(manifest.lost.items())},
+        "cells": [
+            msgspec.structs.asdict(cell) if code else {"number": cell.number, "source": cell.source}
+            for cell in cells
+        ],
     }
 
 
-def _text(manifest: Manifest, cells: Cells, durability: Durability) -> list[str | Table]:
+def _code(cells: list[Cell]) -> list[str | Table]:
+    """Show each cell with what it did, and its code below."""
+    if not cells:
+        return ["no cell had run"]
+    blocks: list[str | Table] = []
+    for cell in cells:
+        number = "a cell" if cell.number is None else f"cell [{cell.number}]"
+        took = "" if cell.seconds is None else table.duration(cell.seconds)
+        ended = {"error": "ended with an error", "refused": "did not begin", "running": "had not ended"}
+        facts_of = [cell.began_at, took, ended.get(cell.ended, "")]
+        names = " → ".join(filter(None, [_named("reads", cell.reads), _named("binds", cell.binds)]))
+        facts_of += [names, _named("changes", cell.changes), _named("deletes", cell.deletes)]
+        facts_of += ["may do more than its code says"] if cell.is_open else []
+        blocks.append(f"{number}: {'; '.join(filter(None, facts_of))}".rstrip(": "))
+        blocks += [*(f"    {line}" for line in cell.source.rstrip().split("\n")), ""]
+    return blocks[:-1]
+
+
+def _named(what: str, names: list[str]) -> str:
+    return f"{what} {', '.join(names)}" if names else ""
+
+
+def _text(manifest: Manifest, cells: list[Cell], durability: Durability) -> list[str | Table]:
     shown = snapshot_of(manifest, durability=durability)
     blocks: list[str | Table] = [facts(_facts(manifest, shown)), "", *_names(manifest)]
     if manifest.skipped:
         blocks += ["", columns(["not kept", "why"], sorted(map(list, manifest.skipped.items())))]
+    if manifest.lost:
+        rows = [[name, lost.told] for name, lost in sorted(manifest.lost.items()) if lost.type]
+        blocks += ["", columns(["missing", "what it was"], rows)]
     if manifest.pending:
         blocks += [
             "",
@@ -96,7 +130,7 @@ def _text(manifest: Manifest, cells: Cells, durability: Durability) -> list[str 
     if manifest.versions:
         blocks += ["", columns(["library", "version"], sorted(map(list, manifest.versions.items())))]
     if cells:
-        rows = [["" if number is None else str(number), _first_line(source)] for number, source in cells]
+        rows = [["" if cell.number is None else str(cell.number), _first_line(cell.source)] for cell in cells]
         blocks += ["", columns(["cell", "first line"], rows)]
     return blocks
 

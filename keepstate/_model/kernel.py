@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from keepstate._model.cells import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import CodeType
 
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell that has run or is running."""
-
-    number: int | None
-    """Execution count; ``None`` in a script."""
-    source: str
-    """As the user wrote it, magics and all."""
+__all__ = ["Cell", "Kernel"]
 
 
 class Kernel(Protocol):
@@ -49,6 +43,22 @@ class Kernel(Protocol):
 
     def reaches(self) -> frozenset[str] | None:
         """Give the names that the cell which runs now can reach; ``None``: all, or it is not known."""
+        ...
+
+    def with_names(self, cell: Cell) -> Cell:
+        """Give *cell* with the names that it reads, binds and changes, as things are now; raises nothing."""
+        ...
+
+    def used_by(self, thing: object) -> frozenset[str] | None:
+        """Give the names of the notebook that calling *thing* may use; ``None``: any."""
+        ...
+
+    def compile_cell(self, source: str) -> CodeType:
+        """Compile a cell, magics and all, to be run in the namespace.
+
+        Raises:
+            SyntaxError: It is none, or it can only be run by the kernel itself.
+        """
         ...
 
     def when_idle(self, callback: Callable[[], None]) -> bool:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from keepstate._model.cells import Lost  # noqa: TC001 - msgspec resolves annotations at run time
 from keepstate._model.parts import Role  # noqa: TC001 - msgspec resolves annotations at run time
 from keepstate._model.snapshot import Consistency, Reason  # noqa: TC001
 
@@ -139,10 +140,12 @@ class Manifest(Head, frozen=True, kw_only=True):
 
     names: dict[str, Entry]
     definitions: dict[str, Id] = {}
-    """Key of a group that only holds definitions → id of its record."""
+    """Key of a group that only holds definitions, or of a recipe → id of the record of its group."""
     skipped: dict[str, str] = {}
     pending: dict[str, str] = {}
     """Names carried by reference that had not been brought back → why."""
     tracked: list[str] = []
     """Names under guard, kept or not."""
     versions: dict[str, str] = {}
+    lost: dict[str, Lost] = {}
+    """Names that are missing because they could not be kept, now or earlier → what they were."""

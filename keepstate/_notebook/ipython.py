@@ -12,8 +12,12 @@ import threading
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from keepstate._capture import interrupts
-from keepstate._model.kernel import Cell
+from keepstate._model.cells import Cell
+from keepstate._notebook.behind import names_behind_object
+from keepstate._notebook.provenance import with_names
 from keepstate._notebook.reaching import names_reached
 from keepstate._notebook.reading import names_read
 from keepstate._notebook.refusing import Refusal, interruptible, refuse_cell
@@ -21,7 +25,9 @@ from keepstate._session.script import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import FrameType
+    from types import CodeType, FrameType
+
+    from keepstate._model.cells import Ending
 
 
 class Listener(Protocol):
@@ -100,6 +106,26 @@ class IPythonKernel:
     @property
     def _loop(self) -> Any | None:
         return getattr(getattr(self._shell, "kernel", None), "io_loop", None)
+
+    def with_names(self, cell: Cell) -> Cell:
+        """By its code, with magics as the shell understands them, and by what is bound."""
+        try:
+            return with_names(cell, self.namespace, self._shell.transform_cell)
+        except Exception as error:  # noqa: BLE001 - the record of a cell is not worth a cell
+            self._trouble(error)
+            return msgspec.structs.replace(cell, is_open=True)
+
+    def used_by(self, thing: object) -> frozenset[str] | None:
+        """All that hangs on it."""
+        return names_behind_object(thing, self.namespace)
+
+    def compile_cell(self, source: str) -> CodeType:
+        """As the shell does it, so that tracebacks and ``inspect`` find the text."""
+        text = self._shell.transform_cell(source)
+        compiler = self._shell.compile
+        name = compiler.cache(text, getattr(self._shell, "execution_count", 0))
+        code: CodeType = compiler(text, name, "exec")
+        return code
 
     def when_idle(self, callback: Callable[[], None]) -> bool:
         """Queue *callback* on the kernel's loop, which turns between cells; a terminal has none."""
@@ -180,6 +206,7 @@ class IPythonKernel:
             with interrupts.deferred():
                 cell = self._close()
             if self._listener is not None and cell is not None:
+                cell = msgspec.structs.replace(cell, ended=_ending(result))
                 self._listener.after_cell(cell, _missing_name(getattr(result, "error_in_exec", None)))
         except Exception as error:  # noqa: BLE001 - see the module's docstring
             self._trouble(error)
@@ -249,6 +276,13 @@ def _cells_on_stack() -> int:
         count += frame.f_code.co_name == "run_cell_async" and frame.f_globals.get("__name__") == _SHELL_MODULE
         frame = frame.f_back
     return count
+
+
+def _ending(result: Any) -> Ending:
+    """Say how a cell ended; versions of IPython that tell nothing end well."""
+    if getattr(result, "error_before_exec", None) is not None:
+        return "refused"
+    return "well" if getattr(result, "error_in_exec", None) is None else "error"
 
 
 def _missing_name(error: BaseException | None) -> str | None:

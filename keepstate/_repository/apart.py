@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from keepstate._model.cells import Lost  # noqa: TC001 - msgspec resolves annotations at run time
 from keepstate._model.manifest import Apart, Count, Entry, Head, Id, Manifest
 from keepstate.errors import IntegrityError, InvalidInputError
 
@@ -68,6 +69,7 @@ class Contents(msgspec.Struct, frozen=True):
     untracked: list[str] = []
     """Names that were kept and are not under guard."""
     versions: dict[str, str] = {}
+    lost: dict[str, Lost] = {}
 
 
 class Shown(NamedTuple):
@@ -112,6 +114,7 @@ def put_apart(manifest: Manifest, put: Callable[[bytes], bytes]) -> Apart:
         sorted(set(manifest.tracked) - manifest.names.keys()),
         sorted(manifest.names.keys() - set(manifest.tracked)),
         manifest.versions,
+        manifest.lost,
     )
     shown = _encoded((names, manifest.skipped), _SHOWN)
     if len(shown) > SHOWN_LIMIT_BYTES:
@@ -260,6 +263,7 @@ class Joiner:
             pending=contents.pending,
             tracked=sorted(tracked),
             versions=contents.versions,
+            lost=contents.lost,
         )
 
     def entry(self, head: Head, name: str) -> Entry | None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from keepstate._capture import interrupts, random_states
+from keepstate._model.cells import name_of_recipe
 from keepstate._model.folders import is_folder_name
-from keepstate._snapshot import Loader, Outcome, restore_names
+from keepstate._snapshot import Loader, Outcome, restore_names, restore_recipes
 from keepstate.errors import IntegrityError, KeepstateError
 
 if TYPE_CHECKING:
@@ -87,7 +88,11 @@ class Coming:
         by_record: dict[bytes, list[str]] = {}
         for name in names:
             by_record.setdefault(manifest.names[name].group, []).append(name)
-        defining = [Group(record_id, (), 0) for record_id in manifest.definitions.values()]
+        defining = [
+            Group(record_id, (), 0)
+            for key, record_id in manifest.definitions.items()
+            if name_of_recipe(key) is None
+        ]
         variables = [
             Group(record_id, tuple(found), manifest.names[found[0]].logical_bytes)
             for record_id, found in by_record.items()
@@ -99,6 +104,12 @@ class Coming:
         self._uncalled = deque(self.groups)
         self._turn = threading.RLock()
         self._waiting: list[object] = []
+
+    def decode_recipes(self, outcome: Outcome) -> None:
+        """Decode the recipes of the snapshot into *outcome*: functions, which are small."""
+        names = map(name_of_recipe, self._manifest.definitions)
+        with self._turn, random_states.undisturbed():
+            restore_recipes(self._loader, [name for name in names if name is not None], outcome)
 
     # -- what is not there yet ------------------------------------------------------------------------
 

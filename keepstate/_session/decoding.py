@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keepstate._capture import random_states
+from keepstate._model.cells import name_of_recipe
 from keepstate._model.folders import is_folder_name
-from keepstate._snapshot import Loader, Outcome, restore_names
+from keepstate._snapshot import Loader, Outcome, restore_names, restore_recipes
 from keepstate.errors import IntegrityError, KeepstateError, StoreError
 
 if TYPE_CHECKING:
@@ -107,7 +108,12 @@ class Decoding:
         loader = Loader(self.repository, manifest, self.namespace)
         if definitions:
             loader.bind_definitions()
-        return restore_names(loader, names)
+        recipes = [name for key in manifest.definitions if (name := name_of_recipe(key)) is not None]
+        outcome = restore_names(
+            loader, [name for name in names if name in manifest.names or name not in recipes]
+        )
+        restore_recipes(loader, [name for name in recipes if definitions or name in names], outcome)
+        return outcome
 
 
 def wanted_names(manifest: Manifest, before: frozenset[str]) -> list[str]:

@@ -22,11 +22,21 @@ if TYPE_CHECKING:
 def not_kept(repository: Repository, newest: Sequence[Head], chosen: Manifest) -> dict[str, str]:
     """Say of each name that the snapshot has left out why, and what there is of it."""
     joiner = repository.joiner(chosen.member)
+    reasons = {**{name: lost.why for name, lost in chosen.lost.items()}, **chosen.skipped}
     return {
-        name: f"it was not kept: {why}{_offer(repository, newest, chosen, name, joiner)}"
-        for name, why in chosen.skipped.items()
+        name: f"it was not kept: {why}{_what(chosen, name)}{_offer(repository, newest, chosen, name, joiner)}"
+        for name, why in reasons.items()
         if name not in chosen.names
     }
+
+
+def _what(chosen: Manifest, name: str) -> str:
+    """Say what it was, and how to see what would make it again."""
+    lost = chosen.lost.get(name)
+    if lost is None:
+        return ""
+    rebuild = f"; keepstate.rebuild({name!r}) shows what makes it again" if lost.line else ""
+    return f"; it was {lost.told}{rebuild}"
 
 
 def explain(

@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from keepstate._model.cells import name_of_recipe
 from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport, Snapshot
 from keepstate._repository import newest_first, shown_of
 from keepstate._session.decoding import put_random_states_back
 from keepstate._session.generations import explain
+from keepstate._session.recovery import run_recipe
 from keepstate._snapshot import Loader, best_of, find, snapshot_of, version_remarks
 from keepstate.errors import IntegrityError, InvalidInputError, KeepstateError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from keepstate._base.clock import Clock
     from keepstate._model.kernel import Kernel
-    from keepstate._model.manifest import Head
+    from keepstate._model.manifest import Head, Manifest
     from keepstate._repository import Repository
     from keepstate._session.far_side import FarSide
     from keepstate._session.folders import Folders
@@ -111,29 +113,64 @@ class Kept:
         began = self.clock.monotonic()
         newest = self._asked_for()
         head = find(newest, at)
-        _must_have(head, names)
+        known = self.recovery.recipes.keys() | self.selection.recipes.keys()
+        _must_have(head, [name for name in names if name not in known])
         self.bring(head)
         chosen = self.recovery.decoding.whole(head)
-        asked = list(names) or list(chosen.names)
+        made_anew = [name for name in _with_recipes(chosen) if name in names or not names]
+        _must_have(head, [name for name in names if name not in made_anew])
+        asked = list(names) or [*chosen.names, *made_anew]
         wanted = [name for name in asked if not is_folder_name(name)]
         namespace = self.kernel.namespace
-        live = [name for name in wanted if name in namespace and not overwrite]
+        # What a recipe makes is never better than what is there, unless it is asked for by name.
+        live = [
+            name
+            for name in wanted
+            if name in namespace and (not overwrite or (name in made_anew and not names))
+        ]
         fresh = [name for name in wanted if name not in live]
         outcome = self.recovery.decoding.decoded(chosen, fresh, definitions=not names)
         namespace.update(outcome.restored)
-        for name in outcome.restored:
+        anew, broken = self._make_anew(outcome.recipes, [name for name in fresh if name in made_anew])
+        for name in (*outcome.restored, *anew):
             self.recovery.forget(name)
+        self.selection.add(anew)
         self.selection.add(outcome.restored)
         returned = self.folders.put_back(chosen, filter(is_folder_name, asked), overwrite=overwrite)
         remarks = [] if names else put_random_states_back(self.repository, chosen)
         return RestoreReport(
             snapshot=snapshot_of(chosen),
-            restored=tuple(sorted([*outcome.restored, *returned.restored])),
-            failed={**explain(self.repository, newest, chosen, outcome), **returned.failed},
+            restored=tuple(sorted([*outcome.restored, *anew, *returned.restored])),
+            failed={**explain(self.repository, newest, chosen, outcome), **broken, **returned.failed},
             seconds=self.clock.monotonic() - began,
             kept_live=tuple(live),
-            remarks=(*version_remarks(chosen), *remarks, *returned.remarks),
+            remarks=(
+                *version_remarks(chosen),
+                *remarks,
+                *returned.remarks,
+                *(f"{name} was made anew by its recipe." for name in anew),
+            ),
         )
+
+    def _make_anew(
+        self, recipes: Mapping[str, Callable[[], object]], names: Sequence[str]
+    ) -> tuple[list[str], dict[str, str]]:
+        """Run the recipes of names whose objects were not kept."""
+        made: list[str] = []
+        broken: dict[str, str] = {}
+        for name in names:
+            recipe = recipes.get(name)
+            if recipe is None:
+                broken[name] = "its recipe cannot be brought back"
+                continue
+            value, why = run_recipe(name, recipe)
+            if why:
+                broken[name] = why
+            else:
+                self.kernel.namespace[name] = value
+                self.selection.recipes[name] = recipe
+                made.append(name)
+        return made, broken
 
     def load(self, name: str, *, at: object, member: str | None) -> object:
         """Return a kept value and bind nothing; see :func:`keepstate.load`."""
@@ -183,6 +220,12 @@ class Kept:
             why = explain(self.repository, newest, chosen, outcome)[name]
             self.kernel.say(f"keepstate: {name!r} is made anew, because the kept one cannot be used: {why}")
         return make()
+
+
+def _with_recipes(manifest: Manifest) -> list[str]:
+    """Give the names whose objects were not kept and that a recipe makes."""
+    names = (name_of_recipe(key) for key in manifest.definitions)
+    return [name for name in names if name is not None and name not in manifest.names]
 
 
 def _say_nothing(_text: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from keepstate.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from keepstate._model.kernel import Kernel
     from keepstate._model.manifest import Manifest
@@ -38,7 +40,9 @@ class Names:
         bound, _ = self.selection.bindings(self.kernel.namespace, self.kernel.hidden)
         return (*{**bound, **dict.fromkeys(coming)}, *self.folders.names)
 
-    def track(self, things: Iterable[object], named: dict[str, object]) -> tuple[str, ...]:
+    def track(
+        self, things: Iterable[object], named: dict[str, object], recipe: object = None
+    ) -> tuple[str, ...]:
         """Guard these from now on; see :func:`keepstate.track`."""
         self.recovery.bring(named)
         namespace = self.kernel.namespace
@@ -61,7 +65,9 @@ class Names:
                 raise InvalidInputError(
                     f"{name!r} is bound to another object than the one given: assign it first, then track it"
                 )
+        recipes = recipes_for([*names, *named], recipe)
         self.selection.add([*names, *named])
+        self.selection.recipes.update(recipes)
         namespace.update(named)
         self.selection.everything |= everything
         return self.guarded()
@@ -73,6 +79,7 @@ class Names:
 
     def restored(self, manifest: Manifest, names: Iterable[str]) -> None:
         """Guard what an earlier session guarded, and *names*, which came back from it."""
+        self.selection.recipes.update(self.recovery.recipes)
         everything = {*manifest.tracked, *names}
         self.selection.add([name for name in everything if not is_folder_name(name)])
         self.selection.everything = manifest.track_all
@@ -107,3 +114,41 @@ class Names:
     def unwatch(self, path: str | os.PathLike[str]) -> None:
         """Keep them no longer; see :func:`keepstate.unwatch`."""
         self.untrack([self.folders.folder(path).name])
+
+
+def recipes_for(names: Sequence[str], recipe: object) -> dict[str, Callable[[], object]]:
+    """Say which of *names* has which recipe.
+
+    Raises:
+        InvalidInputError: It is not clear which, or one cannot be called without arguments.
+    """
+    if recipe is None:
+        return {}
+    given = recipe if isinstance(recipe, Mapping) else dict.fromkeys(dict.fromkeys(names), recipe)
+    if not isinstance(recipe, Mapping) and len(given) != 1:
+        raise InvalidInputError(
+            f"one recipe for {len(given)} names ({', '.join(given) or 'none'}): "
+            "give recipe={name: recipe, …}, or track each name by itself"
+        )
+    found: dict[str, Callable[[], object]] = {}
+    for name, each in given.items():
+        if name not in names:
+            raise InvalidInputError(
+                f"there is a recipe for {name!r}, which is not among what is tracked here"
+            )
+        if not callable(each):
+            raise InvalidInputError(
+                f"the recipe of {name!r} is a {type(each).__name__}: give a function that makes the object, "
+                "and takes no arguments"
+            )
+        try:
+            inspect.signature(each).bind()
+        except TypeError as error:
+            raise InvalidInputError(
+                f"the recipe of {name!r} must do without arguments: {error}; "
+                "lambda: recipe(…) is such a function"
+            ) from error
+        except ValueError:
+            pass  # a function of C that does not say what it takes
+        found[name] = each
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import threading
 import types
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from keepstate._base.table import size
+from keepstate._capture import random_states
+from keepstate._model.cells import name_of_recipe, recipe_key
 from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport
 from keepstate._repository import shown_of
@@ -29,6 +32,7 @@ from keepstate._snapshot import (
     Outcome,
     best_of,
     cell_titles,
+    recorded_cells,
     remarks_on,
     restore_names,
     snapshot_of,
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from keepstate._base.clock import Clock
+    from keepstate._model.cells import Cell, Lost
     from keepstate._model.manifest import Entry, Head, Manifest
     from keepstate._repository import Repository
     from keepstate._session.coming import Group
@@ -64,7 +69,9 @@ class Carried(NamedTuple):
     why: Mapping[str, str] = {}
     """The same names → why they are not."""
     definitions: Mapping[str, bytes] = {}
-    """Key of a group that only defines → id of its record."""
+    """Key of a group that only defines, or of a recipe → id of its record."""
+    lost: Mapping[str, Lost] = {}
+    """Names that could not be kept and are not here → what they were."""
 
 
 @dataclass(slots=True)
@@ -82,6 +89,16 @@ class Recovery:
     """name → the restored object, until a cell reads the name."""
     coming: Coming | None = None
     """What is brought after ``start()`` has returned, until all of it has come."""
+    recipes: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """name → what makes its object anew, of all that had one."""
+    to_make: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """The same, of those that are to be made before a cell reaches them."""
+    cells: list[Cell] = field(default_factory=list)
+    """Those that had run when the snapshot was taken."""
+    used_by: Callable[[object], frozenset[str] | None] = lambda _thing: None
+    """Gives the names that a recipe may use; ``None``: any."""
+    _no_recipes: dict[str, str] = field(default_factory=dict)
+    """name → why its recipe is not to be had today; it is carried."""
     _uncarried: set[str] = field(default_factory=set)
     """Names that come although nobody tracks them any more."""
     progress: Callable[[str | None], None] = lambda _text: None
@@ -109,15 +126,24 @@ class Recovery:
         coming = self.coming_names()  # before the failed ones, which it may join meanwhile
         for name in [name for name in list(self.failed) if name in self.namespace]:
             self.forget(name)
-        why = {**dict.fromkeys(coming, _NOT_YET), **self.failed}
+        to_make = tuple(self.to_make)
+        why = {**dict.fromkeys((*coming, *to_make), _NOT_YET), **self.failed}
         entries = {
             name: _carried(self.manifest.names[name], self.manifest.id)
             for name in why
             if name in self.manifest.names and name not in self._uncarried
         }
+        lost = {
+            name: each for name, each in self.manifest.lost.items() if name in why and name not in entries
+        }
+        recipes = {recipe_key(name) for name in self._no_recipes if name in why}
         # Whatever they use of the notebook is wanted with them.
-        definitions = self.manifest.definitions if entries else {}
-        return Carried(entries, {name: why[name] for name in entries}, definitions)
+        definitions = {
+            key: own
+            for key, own in self.manifest.definitions.items()
+            if (key in recipes if name_of_recipe(key) is not None else entries)
+        }
+        return Carried(entries, {name: why[name] for name in entries}, definitions, lost)
 
     def coming_names(self) -> tuple[str, ...]:
         """Names that are still coming."""
@@ -130,6 +156,7 @@ class Recovery:
         self.failed.pop(name, None)
         self.waiting.pop(name, None)
         self.unread.pop(name, None)
+        self.to_make.pop(name, None)
 
     def carry_no_more(self, name: str) -> None:
         """Leave *name* out of snapshots; if it is still coming, it comes."""
@@ -180,6 +207,7 @@ class Recovery:
                 settled=self._settled,
                 mend=self.decoding.mend,
             )
+            self.coming.decode_recipes(outcome)
         else:
             outcome = self.decoding.decoded(chosen, wanted)
         live = sorted(before.intersection(chosen.names))
@@ -191,8 +219,10 @@ class Recovery:
             **explain(self.repository, newest, chosen, outcome),
         }
         self.waiting = dict(outcome.waiting)
+        self._take_recipes(outcome, before)
         returned = folders.put_back(chosen, filter(is_folder_name, chosen.names))
         self.failed.update(returned.failed)
+        self.cells = recorded_cells(self.repository, chosen)
         # Last: what was imported for the names above may have drawn numbers.
         remarks = put_random_states_back(self.repository, chosen)
         self._report = RestoreReport(
@@ -208,7 +238,7 @@ class Recovery:
                 *remarks,
                 *returned.remarks,
             ),
-            cells=cell_titles(self.repository, chosen),
+            cells=cell_titles(self.cells),
         )
 
     def _newest_whole(self, newest: Sequence[Head], damaged: dict[str, Head]) -> Manifest | None:
@@ -227,11 +257,13 @@ class Recovery:
 
     def report(self) -> RestoreReport | None:
         """Say what has come back by now, and what has not; ``None``: nothing was there."""
-        names = self.coming_names()
-        if self._report is None or self.manifest is None or not names:
+        names, to_make = self.coming_names(), tuple(self.to_make)
+        if self._report is None or self.manifest is None or not (names or to_make):
             return self._report
         return replace(
-            self._report, coming=tuple(sorted(names)), coming_bytes=wanted_bytes(self.manifest, names)
+            self._report,
+            coming=tuple(sorted({*names, *to_make})),
+            coming_bytes=wanted_bytes(self.manifest, names),
         )
 
     def remarks(self) -> list[str]:
@@ -276,6 +308,61 @@ class Recovery:
                 self.coming.bring(groups)
         if self.coming is not None and not self.coming.left:
             self.coming = None
+        if self.to_make:
+            self._make(reaches())
+
+    # -- recipes ----------------------------------------------------------------------------------------
+
+    def _take_recipes(self, outcome: Outcome, before: frozenset[str]) -> None:
+        """Note which names are to be made by recipes: those that were not kept, and are not here."""
+        manifest = self.manifest
+        self.recipes, self._no_recipes = dict(outcome.recipes), dict(outcome.no_recipes)
+        if manifest is None:
+            return
+        for name in [name for name in self.failed if name not in manifest.names and name not in before]:
+            if name in outcome.recipes:
+                self.to_make[name] = outcome.recipes[name]
+                del self.failed[name]
+            elif name in outcome.no_recipes:
+                self.failed[name] += f"; its recipe cannot be brought back: {outcome.no_recipes[name]}"
+
+    def make_what_is_ready(self) -> None:
+        """Run the recipes that need nothing which is still coming; Ctrl-C leaves the rest for later."""
+        for name, recipe in list(self.to_make.items()):
+            if self.coming is None or not self.coming.needed(self.used_by(recipe)):
+                try:
+                    self._make([name])
+                except KeyboardInterrupt:
+                    return
+
+    def _make(self, names: Iterable[str] | None) -> None:
+        """Run the recipes of *names*, on the main thread alone: a connection may belong to its thread."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for name in list(self.to_make) if names is None else [name for name in self.to_make if name in names]:
+            recipe = self.to_make.pop(name, None)
+            if recipe is None or name in self.namespace:
+                continue
+            try:
+                self._make_one(name, recipe)
+            except BaseException:
+                self.to_make[name] = recipe
+                raise
+
+    def _make_one(self, name: str, recipe: Callable[[], object]) -> None:
+        needs = self.used_by(recipe)
+        self.wait_for(lambda: needs)  # what it uses, and what their recipes make
+        made, why = run_recipe(name, recipe)
+        if why:
+            self.failed[name] = why
+        else:
+            self.namespace.setdefault(name, made)
+        if self._report is not None:
+            failed = {**self._report.failed, **({name: why} if why else {})}
+            came = self._report.restored if why else tuple(sorted({*self._report.restored, name}))
+            remark = f"{name} was made anew by its recipe."
+            remarks = self._report.remarks if why else (*self._report.remarks, remark)
+            self._report = replace(self._report, restored=came, failed=failed, remarks=remarks)
 
     @contextmanager
     def _telling(self, groups: Sequence[Group]) -> Iterator[None]:
@@ -337,6 +424,9 @@ class Recovery:
         if self.manifest is None:
             return []
         told = []
+        for name in list(self.to_make):
+            if name in self.namespace:
+                self.forget(name)
         for name in self.coming_names():
             if name in self.namespace and name not in self.unread:  # the user's: ours are noted before
                 self.forget(name)
@@ -356,13 +446,31 @@ class Recovery:
 
     def explain_missing(self, name: str) -> str | None:
         """Say of a name that a cell missed what it was and how to get it, if it was kept once."""
-        why = _NOT_YET + ": run the cell again" if name in self.coming_names() else self.failed.get(name)
+        coming = name in self.coming_names() or name in self.to_make
+        why = _NOT_YET + ": run the cell again" if coming else self.failed.get(name)
         if why is None:
             return None
         kind = ""
         if self.manifest is not None and name in self.manifest.names:
             kind = f" (a {self.manifest.names[name].type})"
         return f"keepstate: {name!r}{kind} is known from the last session but not here: {why}"
+
+
+def run_recipe(name: str, recipe: Callable[[], object]) -> tuple[object, str]:
+    """Make an object anew; the user's random numbers go on as if that had not happened.
+
+    Returns:
+        The object, and why there is none; empty: there is.
+    """
+    try:
+        with random_states.undisturbed():
+            return recipe(), ""
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the user's code
+        said = " ".join(str(error).split())[:300]
+        return None, (
+            f"its recipe failed: {type(error).__name__}: {said}; "
+            f"keepstate.rebuild({name!r}) tries again once what it needs is there"
+        )
 
 
 def _carried(entry: Entry, id: str) -> Entry:  # noqa: A002 - the field is called so

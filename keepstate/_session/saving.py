@@ -27,11 +27,13 @@ from keepstate._capture import (
 from keepstate._model.snapshot import Where
 from keepstate._session import space
 from keepstate._session.guard import RETAKES, TakeAgain
-from keepstate._snapshot import Knowledge, Occasion, Save, Saved, snapshot_of
+from keepstate._snapshot import Described, Knowledge, Occasion, Save, Saved, snapshot_of
 from keepstate.codecs import OpenFile, Positions, find_open_files, positions_of
 from keepstate.errors import StoreError, StoreFullError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from keepstate._base.clock import Clock
     from keepstate._capture import Choice, Memory, Taken
     from keepstate._model.kernel import Cell, Kernel
@@ -58,6 +60,9 @@ REFUTED = (
 READY_SECONDS = 0.1
 """How long what was read beforehand is taken as it is: a moment is mostly found within 50 ms, and a cell can
 allocate half a GB in this time (4 to 6 GB/s, measured here)."""
+
+MOST_CELLS = 10_000
+"""How many cells of earlier sessions are taken over: 5 MB of code, the work of months."""
 
 ID_BYTES = 10
 """80 random bits: two of a million snapshots share an id with probability 4e-13."""
@@ -126,6 +131,10 @@ class Saving:
     """The state to which an unchanged one is equal."""
     cells: list[Cell] = field(default_factory=list)
     """Cells that have run, in order."""
+    record: Callable[[Cell], Cell] = lambda cell: cell
+    """Gives a cell as it is recorded."""
+    view: Mapping[str, object] | None = None
+    """What counts as the notebook's variables; ``None``: what is bound."""
     error: str | None = None
     """The newest trouble in one sentence; gone when a save has succeeded."""
     skipped: dict[str, str] = field(default_factory=dict)
@@ -143,6 +152,11 @@ class Saving:
     _pages: DirtyPages | None = None
     _unwritten: Knowledge | None = field(default_factory=Knowledge)
     _ready: Ready | None = None
+    _described: dict[str, Described] = field(default_factory=dict)
+    _recorded: int = 0
+    """How many cells are in the record of the last snapshot."""
+    _running: tuple[Cell, Cell] | None = None
+    """The cell that runs, and how it is recorded."""
 
     def __post_init__(self) -> None:
         if not self.options.dirty_pages:
@@ -172,7 +186,8 @@ class Saving:
         self.observer.save_began()
         created_at = self.clock.utc_now()
         carried = self.recovery.carried()  # before what is bound: see there
-        bindings, left_out = self.selection.bindings(self.kernel.namespace, self.kernel.hidden)
+        namespace = self.kernel.namespace if self.view is None else self.view
+        bindings, left_out = self.selection.bindings(namespace, self.kernel.hidden)
         ready = self._take_ready()
         positions = Positions(ready.files, positions_of(ready.files))
         choice = self._choose(level, ready.memory, by_user=request.reason == "manual")
@@ -198,7 +213,11 @@ class Saving:
             pending={name: why for name, why in carried.why.items() if name not in bindings},
             definitions=carried.definitions,
             random=random_states.read(),
-            cells=tuple(self.cells),
+            cells=(*self.cells, *self._unfinished(level)),
+            lost={name: lost for name, lost in carried.lost.items() if name not in bindings},
+            recipes={name: each for name, each in self.selection.recipes.items() if self._is_tracked(name)},
+            described=self._described,
+            unrecorded=tuple(self.cells[self._recorded :]),
             host=self.host,
             threads=self.kernel.background(),
             strategy=f"{choice.strategy}: {choice.reason}",
@@ -224,7 +243,27 @@ class Saving:
         if self._unwritten is not None:
             self._unwritten = Knowledge()  # what is known comes back with the answer
         taken = choice.take(save, copy_ranges=self._copy_ranges, since=started)
-        return Picture(self, taken, started, len(occasion.cells))
+        return Picture(self, taken, started, len(self.cells))
+
+    def _is_tracked(self, name: str) -> bool:
+        return name in self.selection.names or (
+            self.selection.everything and name not in self.selection.excluded
+        )
+
+    def _unfinished(self, level: Consistency) -> tuple[Cell, ...]:
+        """Give the cell that runs as it is recorded."""
+        cell = self.kernel.running
+        if level == "cell" or cell is None or not cell.source:
+            return ()
+        if self._running is None or self._running[0] is not cell:
+            self._running = cell, self.record(msgspec.structs.replace(cell, ended="running"))
+        return (self._running[1],)
+
+    def continue_from(self, manifest: Manifest, cells: Iterable[Cell]) -> None:
+        """Go on from what an earlier session has left."""
+        self.last = manifest
+        self.cells = [*cells][-MOST_CELLS:]
+        self._covered = self._recorded = len(self.cells)
 
     def _place(self, level: Consistency, where: Where | None) -> Where | None:
         cell = self.kernel.running
@@ -240,12 +279,18 @@ class Saving:
             logical_bytes=self._logical_bytes,
             memory=memory,
         )
+        if conditions.mode == "auto" and not conditions.gpu and self._owes_description():
+            conditions = replace(conditions, mode="fork")
         choice = choose(conditions)
         if choice.strategy == "none" and by_user and level == "statement":
             # The user's own statement waits for us, so nothing else of theirs is under way: where forking is
             # out, copying here is what they asked for.
             choice = choose(replace(conditions, level="cell"))
         return choice
+
+    def _owes_description(self) -> bool:
+        """Say whether something that could not be kept was not asked what it is, which takes a copy."""
+        return any(not each.whole for each in self._described.values())
 
     def absorb(self, saved: Saved) -> Snapshot | None:
         """Remember what came of a save.
@@ -264,6 +309,7 @@ class Saving:
                 self.pruning.now()
                 raise StoreFullError(saved.trouble)
             raise StoreError(saved.trouble)
+        self._described = saved.described
         refuted = self.options.dirty_pages and self._unwritten is None
         self.error, self.skipped = REFUTED if refuted else None, saved.skipped  # said until the end
         self.folders.saved(saved.memories, saved.unfinished)
@@ -311,6 +357,10 @@ class Saving:
     def owed(self) -> bool:
         """Whether a cell has ended since the newest kept picture was taken."""
         return len(self.cells) > self._covered
+
+    def record_has(self, cells: int) -> None:
+        """Remember that so many cells are in the record of the last snapshot."""
+        self._recorded = cells
 
     def settle(self, cells: int) -> None:
         """Remember that what so many cells did is kept."""
@@ -360,7 +410,10 @@ class Picture:
             self.saving.strike(error.name)
             raise
         seconds = self.saving.clock.monotonic() - self.started
-        snapshot = self.saving.absorb(msgspec.msgpack.decode(message, type=Saved))
+        saved = msgspec.msgpack.decode(message, type=Saved)
+        snapshot = self.saving.absorb(saved)
+        if saved.commit is not None and not saved.unchanged:
+            self.saving.record_has(self.cells)
         self.saving.settle(self.cells)
         self.saving.observer.save_ended(stall_seconds=self.taken.stall_seconds, seconds=seconds)
         return snapshot

@@ -6,10 +6,11 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from keepstate._model.kernel import Cell
+from keepstate._model.cells import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import CodeType
 
 OUR_THREADS = ("keepstate",)
 """Beginnings of the names of threads that are not the user's."""
@@ -57,6 +58,18 @@ class ScriptKernel:
     def reaches(self) -> frozenset[str] | None:
         """All."""
         return None
+
+    def with_names(self, cell: Cell) -> Cell:
+        """A script has no cells."""
+        return cell
+
+    def used_by(self, thing: object) -> frozenset[str] | None:  # noqa: ARG002 - the Protocol's signature
+        """Anything: all has come back before the script goes on."""
+        return None
+
+    def compile_cell(self, source: str) -> CodeType:
+        """Plain Python."""
+        return compile(source, "<keepstate cell>", "exec", dont_inherit=True)
 
     def when_idle(self, callback: Callable[[], None]) -> bool:  # noqa: ARG002 - the Protocol's signature
         """There is no such moment."""

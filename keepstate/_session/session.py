@@ -9,8 +9,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from keepstate._base import table
-from keepstate._base.clock import SYSTEM_CLOCK, Clock
+from keepstate._base.clock import SYSTEM_CLOCK, Clock, Instant, instant
 from keepstate._capture import SafePoints, place_of_caller
 from keepstate._hosts import push_drive, release_machine
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
@@ -28,10 +30,12 @@ from keepstate._session.notify_messages import SessionEnded
 from keepstate._session.options import read_limits
 from keepstate._session.prefetch import Prefetch, comes_later
 from keepstate._session.pruning import Pruning
+from keepstate._session.rebuilding import Rebuilding
 from keepstate._session.recovery import Recovery
 from keepstate._session.saving import Saving, new_id, new_lineage
+from keepstate._session.slicing import explain_untracked
 from keepstate._snapshot import best_of, snapshot_of
-from keepstate._tracking import Selection, check_name, redact
+from keepstate._tracking import Selection, check_name, redact_source, runs_alike
 from keepstate.errors import CaptureError, KeepstateError, NotFoundError, SessionError, StoreError
 
 if TYPE_CHECKING:
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
     from keepstate._session.guard import Request
     from keepstate._session.identity import Identity
     from keepstate._session.options import Options
+    from keepstate._session.rebuilding import RebuildPlan
 
 EXIT_SECONDS = 600.0
 """How long the end of the interpreter waits for the last save: a store that hangs must not keep a script for
@@ -84,7 +89,7 @@ class Session:
         self._clock = clock
         selection = Selection()
         decoding = Decoding(repository, kernel.namespace)
-        self._recovery = Recovery(decoding, progress=kernel.progress)
+        self._recovery = Recovery(decoding, progress=kernel.progress, used_by=kernel.used_by)
         self._folders = Folders(repository, lambda: self._lookout.poke(), clock=clock)
         self.names = Names(kernel, selection, self._recovery, self._folders)
         self._kept = Kept(repository, identity, kernel, selection, self._recovery, self._folders, clock, far)
@@ -124,7 +129,11 @@ class Session:
             pruning=Pruning(repository, identity, options, lineage, clock),
             clock=clock,
             far=far,
+            record=self._recorded,
         )
+        self._rebuilding = Rebuilding(kernel, selection, self._recovery, self._saving, clock)
+        self._began: list[Instant] = []
+        """When each cell began that runs."""
         self._guard = Guard(
             self._saving,
             kernel,
@@ -193,8 +202,9 @@ class Session:
         if report is None or chosen is None:
             return
         self.names.restored(chosen, [*report.restored, *report.coming])
-        self._saving.last = chosen
+        self._saving.continue_from(chosen, self._recovery.cells)
         self._recovery.wait_for(self._kernel.reaches)  # the rest of the cell that called start()
+        self._recovery.make_what_is_ready()
 
     @property
     def restored(self) -> RestoreReport | None:
@@ -225,10 +235,12 @@ class Session:
 
     # -- the public calls ----------------------------------------------------------------------------
 
-    def track(self, *things: object, **named: object) -> tuple[str, ...]:
+    def track(self, *things: object, recipe: object = None, **named: object) -> tuple[str, ...]:
         """Guard these from now on; see :func:`keepstate.track`."""
         self._must_be_active()
-        return self.names.track(things, named)
+        if recipe is not None and not things and not named:
+            named, recipe = {"recipe": recipe}, None  # a variable of that name
+        return self.names.track(things, named, recipe)
 
     def untrack(self, *names: str) -> None:
         """Guard these no longer; see :func:`keepstate.untrack`."""
@@ -335,6 +347,14 @@ class Session:
         """Return the kept value of *name*, or make it; see :func:`keepstate.get`."""
         self._must_be_active()
         return self._kept.get(check_name(name), make, tracked=name in self.names.guarded())
+
+    def rebuild(self, *names: str, run: bool = False) -> RebuildPlan:
+        """Show what makes missing names again; see :func:`keepstate.rebuild`."""
+        self._must_be_active()
+        plan = self._rebuilding.plan([check_name(name) for name in names])
+        if run:
+            plan.run()
+        return plan
 
     def status(self) -> Status:
         """Say how things stand; see :func:`keepstate.status`."""
@@ -453,6 +473,7 @@ class Session:
         if not self.active:
             return
         self._lookout.cell_began()
+        self._began.append(instant(self._clock))
         if self._prefetch is not None:
             self._prefetch.seen()
         if bound := self._recovery.before_cell(reads, reaches):
@@ -467,10 +488,10 @@ class Session:
         """
         if not self.active:
             return
-        self._saving.cells.append(replace(cell, source=self._without_secrets(cell.source)))
+        self._saving.cells.append(self._recorded(cell))
         for sentence in self._recovery.after_cell():
             self._kernel.say(sentence)
-        explanation = None if missing is None else self._recovery.explain_missing(missing)
+        explanation = None if missing is None else self._explain_missing(missing)
         if explanation is not None:
             self._kernel.say(explanation)
         if self._prefetch is not None:
@@ -487,9 +508,34 @@ class Session:
         """Remember what went wrong in a hook; ``status()`` shows it."""
         self._saving.trouble(error)
 
-    def _without_secrets(self, source: str) -> str:
-        """Take keys out of a cell, the store's own among them: the record of cells goes where others read."""
-        return redact(source if self._far is None else self._far.credentials.redact(source))
+    def _recorded(self, cell: Cell) -> Cell:
+        """Give a cell with the names that it used, without keys, the store's own among them: the record of
+        cells goes where others read."""
+        began = self._began[-1] if self._began else None
+        has_ended = cell.ended != "running"
+        if has_ended and self._began:
+            self._began.pop()
+            if self._kernel.running is None:
+                self._began.clear()  # of cells whose end an interrupt kept from us
+        named = self._kernel.with_names(cell)
+        far = self._far
+        source = redact_source(cell.source if far is None else far.credentials.redact(cell.source))
+        seconds = None
+        if began is not None and has_ended:
+            seconds = round(self._clock.monotonic() - began.monotonic, 3)
+        return msgspec.structs.replace(
+            named,
+            source=source,
+            is_redacted=source != cell.source and not runs_alike(source, cell.source),
+            began_at="" if began is None else f"{began.wall:%Y-%m-%dT%H:%M:%SZ}",
+            seconds=seconds,
+            session=self._saving.lineage,
+        )
+
+    def _explain_missing(self, name: str) -> str | None:
+        return self._recovery.explain_missing(name) or explain_untracked(
+            name, self._saving.cells, lineage=self._saving.lineage
+        )
 
     # -- small things --------------------------------------------------------------------------------
 

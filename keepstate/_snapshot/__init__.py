@@ -1,6 +1,7 @@
 """Save and restore as plain calls, without threads: objects through codecs into a repository, and back."""
 
 from keepstate._snapshot.ahead import Ahead
+from keepstate._snapshot.describing import Described
 from keepstate._snapshot.history import best_of, find, remarks_on
 from keepstate._snapshot.occasion import Occasion, decode_cells, snapshot_of
 from keepstate._snapshot.restorer import (
@@ -8,7 +9,9 @@ from keepstate._snapshot.restorer import (
     Outcome,
     cell_titles,
     older_generation,
+    recorded_cells,
     restore_names,
+    restore_recipes,
     version_remarks,
 )
 from keepstate._snapshot.saver import Save, Saved
@@ -16,6 +19,7 @@ from keepstate._snapshot.unwritten import Knowledge
 
 __all__ = [
     "Ahead",
+    "Described",
     "Knowledge",
     "Loader",
     "Occasion",
@@ -27,8 +31,10 @@ __all__ = [
     "decode_cells",
     "find",
     "older_generation",
+    "recorded_cells",
     "remarks_on",
     "restore_names",
+    "restore_recipes",
     "snapshot_of",
     "version_remarks",
 ]

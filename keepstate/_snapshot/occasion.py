@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from keepstate._model.cells import Cell
 from keepstate._model.manifest import Manifest, WhereRecord
 from keepstate._model.snapshot import Consistency, Durability, Reason, Snapshot, Where
 from keepstate._repository import shown_of
@@ -17,8 +18,9 @@ from keepstate._repository import shown_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from keepstate._model.kernel import Cell
+    from keepstate._model.cells import Lost
     from keepstate._model.manifest import Entry, Head
+    from keepstate._snapshot.describing import Described
 
 _VERSIONS_OF = ("numpy", "pandas", "torch", "sklearn", "scipy", "pyarrow", "polars", "tensorflow", "jax")
 
@@ -54,6 +56,15 @@ class Occasion:
     """Key of a group of definitions that these may use → id of its record."""
     random: bytes = b""
     cells: tuple[Cell, ...] = ()
+    """Those that had ended, and the one that runs."""
+    unrecorded: tuple[Cell, ...] = ()
+    """Those of them that have ended and that no snapshot has a record of."""
+    lost: Mapping[str, Lost] = field(default_factory=dict)
+    """Names of an earlier session that could not be kept then and are still missing → what they were."""
+    recipes: Mapping[str, object] = field(default_factory=dict)
+    """Name → what makes its object anew where it cannot be kept."""
+    described: Mapping[str, Described] = field(default_factory=dict)
+    """Name → what an earlier picture has told of an object that could not be kept."""
     host: str = ""
     threads: tuple[str, ...] = ()
     strategy: str = ""
@@ -95,19 +106,22 @@ def _versions() -> dict[str, str]:
     return found
 
 
+_CELL = msgspec.json.Decoder(Cell)
+
+
 def encode_cells(cells: tuple[Cell, ...]) -> bytes:
     """Write the record of cells."""
     # One line a cell, so that an appended cell changes the end of the bytes alone.
-    return b"\n".join(msgspec.json.encode([cell.number, cell.source]) for cell in cells)
+    return b"\n".join(map(msgspec.json.encode, cells))
 
 
-def decode_cells(data: bytes) -> list[tuple[int | None, str]]:
-    """Read the record of cells back: execution count and source, in the order in which they ran.
+def decode_cells(data: bytes) -> list[Cell]:
+    """Read the record of cells back, in the order in which they ran.
 
     Raises:
         msgspec.DecodeError: These are not the bytes of a record of cells.
     """
-    return [msgspec.json.decode(line, type=tuple[int | None, str]) for line in data.split(b"\n") if line]
+    return [_CELL.decode(line) for line in data.split(b"\n") if line]
 
 
 def snapshot_of(head: Head, *, durability: Durability = "local") -> Snapshot:

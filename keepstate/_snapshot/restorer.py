@@ -14,6 +14,7 @@ import msgspec
 
 from keepstate import codecs
 from keepstate._base.one_time import OneTime
+from keepstate._model.cells import recipe_key
 from keepstate._model.folders import FOLDER_CODEC
 from keepstate._model.manifest import PartRecord
 from keepstate._model.parts import Member, StoredGroup
@@ -25,6 +26,7 @@ from keepstate.errors import CodecError, IntegrityError, KeepstateError, NotFoun
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from keepstate._model.cells import Cell
     from keepstate._model.manifest import Entry, GroupRecord, Head, Manifest
     from keepstate._model.parts import PartReader
     from keepstate._repository import Joiner, Repository
@@ -43,6 +45,10 @@ class Outcome:
     """name → the library that is not installed yet; these are in *failed* too."""
     damaged: bool = False
     """Whether bytes of one of them are damaged or missing."""
+    recipes: dict[str, Callable[[], object]] = field(default_factory=dict)
+    """name → what makes its object anew."""
+    no_recipes: dict[str, str] = field(default_factory=dict)
+    """name → why its recipe cannot be brought back."""
 
 
 class Loader:
@@ -96,6 +102,20 @@ class Loader:
         """
         for record_id in self._manifest.definitions.values():
             self.bind_definition(record_id)
+
+    def recipe(self, name: str) -> object:
+        """Decode the recipe of a name.
+
+        Raises:
+            IntegrityError, CodecError, StoreError: It cannot be had.
+        """
+        key = recipe_key(name)
+        values = self._group(self._manifest.definitions[key])
+        if key not in values:
+            raise IntegrityError(
+                f"the group of the recipe of {name!r} does not hold it: its record is damaged"
+            )
+        return values[key]
 
     def members(self, record_id: bytes) -> tuple[Member, ...]:
         """Say what is in a group.
@@ -204,6 +224,18 @@ class Loader:
         raise IntegrityError(f"the definition {key!r} is needed and not there: its record is damaged")
 
 
+def restore_recipes(loader: Loader, names: Iterable[str], outcome: Outcome) -> None:
+    """Decode the recipes of *names* into *outcome*."""
+    for name in names:
+        try:
+            recipe = loader.recipe(name)
+        except (CodecError, IntegrityError, StoreError) as error:
+            outcome.no_recipes[name] = str(error)
+            continue
+        if callable(recipe):
+            outcome.recipes[name] = recipe
+
+
 def _give(value: object) -> object:
     return value
 
@@ -268,15 +300,19 @@ def _read_all(repository: Repository, record_id: bytes, member: str) -> None:
         _read_all(repository, needed, member)
 
 
-def cell_titles(repository: Repository, manifest: Manifest) -> tuple[str, ...]:
-    """Give the first line of each cell that had run; nothing if that record is damaged."""
+def recorded_cells(repository: Repository, manifest: Head) -> list[Cell]:
+    """Give the cells that had run, oldest first; nothing if that record is damaged."""
     if manifest.cells is None:
-        return ()
+        return []
     try:
-        cells = decode_cells(repository.read(manifest.cells, member=manifest.member))
+        return decode_cells(repository.read(manifest.cells, member=manifest.member))
     except (IntegrityError, StoreError, msgspec.DecodeError):
-        return ()
-    lines = ((number, source.strip().partition("\n")[0][:TITLE_CHARACTERS]) for number, source in cells)
+        return []
+
+
+def cell_titles(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """Give the first line of each cell."""
+    lines = ((cell.number, cell.source.strip().partition("\n")[0][:TITLE_CHARACTERS]) for cell in cells)
     return tuple(line if number is None else f"[{number}] {line}" for number, line in lines)
 
 

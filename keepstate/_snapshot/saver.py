@@ -16,6 +16,7 @@ from keepstate import codecs
 from keepstate._base.clock import SYSTEM_CLOCK, Clock, processor_seconds
 from keepstate._base.table import size
 from keepstate._capture import Worth  # noqa: TC001 - msgspec resolves annotations at run time
+from keepstate._model.cells import Lost, name_of_recipe, recipe_key
 from keepstate._model.manifest import (
     Entry,
     GroupRecord,
@@ -24,6 +25,7 @@ from keepstate._model.manifest import (
     PartRecord,
 )
 from keepstate._repository import Commit, ConflictError, Piece, fingerprint_pieces, fingerprint_stream
+from keepstate._snapshot.describing import Described, describe
 from keepstate._snapshot.occasion import Occasion, encode_cells, manifest_of
 from keepstate._snapshot.part_store import RepositoryPartStore
 from keepstate._snapshot.standing import Standing
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from keepstate._capture import DirtyPages, Imprints, Tools
+    from keepstate._model.cells import Cell
     from keepstate._model.folders import SelfStored, SelfStoring
     from keepstate._model.manifest import Ref
     from keepstate._model.parts import EncodedGroup, Member, Part
@@ -73,6 +76,8 @@ class Saved(msgspec.Struct, frozen=True):
     """Whether it would take a picture that relies on nothing that was kept before."""
     unwritten: Knowledge = Knowledge()
     """What is known of the memory of large buffers, for the next save."""
+    described: dict[str, Described] = {}
+    """What was told of objects that could not be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,7 @@ class _Prepared:
     encode_seconds: float
     logical_bytes: int
     imprints: list[Worth]
+    described: dict[str, Described]
 
 
 class Save:
@@ -141,6 +147,7 @@ class Save:
     ) -> None:
         self._occasion = occasion
         self._bindings = bindings
+        self._recipes = {recipe_key(name): recipe for name, recipe in occasion.recipes.items()}
         self._namespace = namespace
         self._repository = repository
         self._known = known
@@ -169,7 +176,7 @@ class Save:
             tools.progress(name, 0)
 
         encoding = codecs.encode(
-            self._bindings,
+            {**self._bindings, **self._recipes},
             namespace=self._namespace,
             grouped=self._grouped,
             refuse=self._refuse,
@@ -180,6 +187,14 @@ class Save:
         encode_seconds = self._clock.monotonic() - began
         seconds = times.end()
         groups, too_large = _that_can_be_frozen(encoding.groups, tools, none=self._leave_unfrozen)
+        skipped = self._without_recipes({**encoding.skipped, **too_large})
+        described = describe(  # before memory is given back
+            skipped,
+            self._bindings,
+            self._occasion.cells,
+            before=self._occasion.described,
+            apart=tools.apart,
+        )
         pieces = self._find_changes(groups, tools)
         prepared = []
         for index, group in enumerate(groups):
@@ -195,11 +210,21 @@ class Save:
             prepared.append(_Group(group.key, group.members, group.needs, nbytes, stream, parts))
         self._prepared = _Prepared(
             groups=prepared,
-            skipped={**encoding.skipped, **too_large},
+            skipped=skipped,
             encode_seconds=encode_seconds + imprints.saved_seconds,
             logical_bytes=sum(group.logical_bytes for group in prepared),
             imprints=imprints.worth,
+            described=described,
         )
+
+    def _without_recipes(self, skipped: Mapping[str, str]) -> dict[str, str]:
+        """Say of a recipe that cannot be kept with the name that it is for, if that needs it."""
+        found = {name: why for name, why in skipped.items() if name not in self._recipes}
+        for key, why in skipped.items():
+            name = name_of_recipe(key)
+            if name is not None and name in found:
+                found[name] += f"; and its recipe cannot be kept: {why}"
+        return found
 
     def _find_changes(
         self, groups: tuple[EncodedGroup, ...], tools: Tools
@@ -276,7 +301,10 @@ class Save:
         for group in prepared.groups:
             variables = [member for member in group.members if member.role == "variable"]
             for member in variables:
-                names[member.name] = Entry(ids[group.key], member.type, group.logical_bytes)
+                if name_of_recipe(member.name) is not None:
+                    definitions[member.name] = ids[group.key]
+                else:
+                    names[member.name] = Entry(ids[group.key], member.type, group.logical_bytes)
             if not variables:
                 definitions[group.key] = ids[group.key]
         # Behind those of today, which win where both bind the same name.
@@ -294,9 +322,16 @@ class Save:
         carried = {entry.group: entry.logical_bytes for entry in occasion.carried.values()}
         logical_bytes = prepared.logical_bytes + sum(carried.values())
         logical_bytes += sum(each.entry.logical_bytes for each in beside.values())
+        lost = {
+            **occasion.lost,
+            **{name: Lost("secret", why) for name, why in occasion.left_out.items()},
+            **{name: described.lost for name, described in prepared.described.items()},
+        }
         unchanged = (
             previous is not None
             and _same(previous, names, definitions, random, skipped)
+            and not _tells_more(lost, previous.lost)
+            and not any(_touches(cell, lost) for cell in occasion.unrecorded)
             and not (previous.consistency == "operation" != occasion.consistency)  # this one may be trusted
             and writer.holds(previous)
         )
@@ -306,6 +341,7 @@ class Save:
             encode_seconds=prepared.encode_seconds,
             logical_bytes=prepared.logical_bytes,
             imprints=prepared.imprints,
+            described=prepared.described,
             memories={name: stored.memory for name, stored in beside.items() if stored.memory},
             unfinished=[name for name, stored in beside.items() if stored.unfinished],
             groups=[
@@ -326,6 +362,7 @@ class Save:
                 names=dict(sorted(names.items())),
                 definitions=definitions,
                 skipped=skipped,
+                lost=dict(sorted(lost.items())),
                 random=random,
                 cells=cells,
                 logical_bytes=logical_bytes,
@@ -419,6 +456,16 @@ def _that_can_be_frozen(
                 f"np.array({member.name}) is kept"
             )
     return tuple(fitting), too_large
+
+
+def _tells_more(lost: Mapping[str, Lost], before: Mapping[str, Lost]) -> bool:
+    """Say whether it is known only now what some object was."""
+    return any(each.repr and name in before and not before[name].repr for name, each in lost.items())
+
+
+def _touches(cell: Cell, lost: Mapping[str, Lost]) -> bool:
+    """Say whether a cell has made something else of an object that is known by its record alone."""
+    return any(name in lost for name in (*cell.binds, *cell.changes, *cell.deletes))
 
 
 def _same(

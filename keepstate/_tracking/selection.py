@@ -10,7 +10,7 @@ from keepstate._tracking.secrets import looks_secret
 from keepstate.errors import InvalidInputError, UntrackableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 # Values that anything could be: small numbers and short texts are one object for many names.
 _ANYTHING = (bool, int, float, complex, str, bytes, type(None), type(Ellipsis), type(NotImplemented))
@@ -54,6 +54,8 @@ class Selection:
         self.names: set[str] = set()
         self.excluded: set[str] = set()
         self.everything = False
+        self.recipes: dict[str, Callable[[], object]] = {}
+        """Name → what makes its object anew where it cannot be kept."""
 
     def add(self, names: Iterable[str]) -> None:
         """Guard these from now on, whether or not they are bound yet."""
@@ -65,6 +67,7 @@ class Selection:
         """Guard these no longer, also under ``"all"``."""
         for name in names:
             self.names.discard(name)
+            self.recipes.pop(name, None)
             if self.everything:
                 self.excluded.add(name)
 

@@ -368,7 +368,7 @@ def test_a_key_in_a_cell_is_not_kept_with_the_state(server, tmp_path):
             kernel.end()
         near = Repository.open(computer.near(), create=False)
         (newest, *_) = near.manifests()
-        cells = "\n".join(source for _, source in decode_cells(near.read(newest.cells, member="m")))
+        cells = "\n".join(cell.source for cell in decode_cells(near.read(newest.cells, member="m")))
         shown = computer.keepstate("show", newest.id, "--store", store).stdout
     assert "keepstate.track('x')" in cells
     must_be_without([SECRET, KEY, github], said=[cells, shown])

@@ -1,7 +1,7 @@
 """Cells as they are recorded, and what is recorded of an object that could not be kept.
 
 Both travel with snapshots, so they are msgspec structs: a field may be added with a default at the end, and a
-reader ignores what it does not know. Layout: ``_repository/FORMAT.md``, section 7.
+reader ignores what it does not know. Layout: ``_repository/FORMAT.md``, section 6.
 """
 
 from __future__ import annotations

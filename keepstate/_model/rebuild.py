@@ -23,8 +23,22 @@ class RebuildReport:
     not_bound: tuple[str, ...] = ()
     """Names that were made on the way only: later cells had made something else of them."""
 
+    changed: tuple[str, ...] = ()
+    """Names that were there and whose objects a cell has changed in place, which its code does not show."""
+    unchecked: tuple[str, ...] = ()
+    """Names that cells have used of which it is not known whether they changed them."""
+
     def _rows(self) -> list[list[str]]:
-        rows = [[name, "made", ""] for name in self.made]
+        rows = [
+            [
+                name,
+                "CHANGED",
+                f"a cell changed it in place: keepstate.restore({name!r}) brings the kept one back",
+            ]
+            for name in self.changed
+        ]
+        rows += [[name, "made", ""] for name in self.made]
+        rows += [[name, "used", "it was not checked whether a cell changed it"] for name in self.unchecked]
         rows += [[name, "not made", why] for name, why in self.failed.items()]
         return rows + [
             [name, "not bound", "later cells made something else of it"] for name in self.not_bound

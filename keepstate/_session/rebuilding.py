@@ -14,6 +14,10 @@ import types
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import xxhash
+
+from keepstate import codecs
+from keepstate._capture import interrupts
 from keepstate._model.rebuild import RebuildReport
 from keepstate._session.effects import effects_of
 from keepstate._session.recovery import run_recipe
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
     from keepstate._session.slicing import Slice, Step
     from keepstate._tracking import Selection
 
+MOST_CHECKED_BYTES = 256 << 20
+"""What is larger is not looked at before and after: Python objects take a second for 70 MB."""
+_PLAIN = (int, float, complex, bool, str, bytes, type(None))
 _MADE_ANEW = (types.ModuleType, types.FunctionType, type)
 """What a cell that runs again makes as it was."""
 
@@ -71,7 +78,7 @@ class Rebuilding:
         return set(self.kernel.namespace) | set(self.recovery.coming_names()) | set(self.recovery.to_make)
 
     def _is_constant(self, name: str) -> bool:
-        return isinstance(self.kernel.namespace.get(name), _MADE_ANEW)
+        return issubclass(type(self.kernel.namespace.get(name)), _MADE_ANEW)
 
     def _run(self, plan: RebuildPlan) -> RebuildReport:
         if threading.current_thread() is not threading.main_thread():
@@ -81,14 +88,20 @@ class Rebuilding:
         began = self.clock.monotonic()
         self.recovery.bring()  # what comes while a cell runs could not be told from what that cell binds
         run = _Run(plan, self.kernel)
+        prints = self._prints(plan)
         view = self.saving.view  # a cell that runs again may run a plan
         self.saving.view = dict(self.kernel.namespace) if view is None else view
         try:
             run.go()
+        except BaseException:
+            with interrupts.deferred():
+                run.undo()
+            raise
         finally:
             self.saving.view = view
         for name in run.made:
             self.recovery.forget(name)
+        now = self._prints(plan)
         return RebuildReport(
             made=tuple(sorted(run.made)),
             failed={
@@ -97,7 +110,22 @@ class Rebuilding:
             },
             seconds=self.clock.monotonic() - began,
             not_bound=tuple(sorted(run.on_the_way)),
+            changed=tuple(name for name, seen in prints.items() if seen and now.get(name) not in (seen, "")),
+            unchecked=tuple(name for name, seen in prints.items() if not seen),
         )
+
+    def _prints(self, plan: RebuildPlan) -> dict[str, str]:
+        """Give a fingerprint of each value that cells are given as it is; empty: none is to be had."""
+        names = sorted({name for step in plan._found.steps.values() for name in step.live - step.copies})
+        known = {} if self.recovery.manifest is None else self.recovery.manifest.names
+        found: dict[str, str] = {}
+        for name in names:
+            value = self.kernel.namespace.get(name)
+            if issubclass(type(value), (*_MADE_ANEW, *_PLAIN)):
+                continue
+            large = name in known and known[name].logical_bytes > MOST_CHECKED_BYTES
+            found[name] = "" if large else _print_of(name, value, self.kernel.namespace)
+        return found
 
 
 @dataclass(slots=True)
@@ -196,6 +224,17 @@ class RebuildPlan:
         return "".join(parts)
 
 
+def _print_of(name: str, value: object, namespace: Mapping[str, object]) -> str:
+    encoding = codecs.encode({name: value}, namespace=namespace)
+    own = [group for group in encoding.groups if any(member.name == name for member in group.members)]
+    state = xxhash.xxh3_128()
+    for group in own:
+        state.update(group.stream)
+        for part in group.parts:
+            state.update(part.memory)
+    return state.hexdigest() if own else ""
+
+
 def _list(names: Sequence[str] | set[str]) -> str:
     return ", ".join(sorted(names))
 
@@ -243,6 +282,18 @@ class _Run:
                 bound |= set(cell.binds) - self._before.keys()
         self._bind(bound | found.by_recipe)
 
+    def undo(self) -> None:
+        """Have everything as it was."""
+        for step in self._plan._found.steps.values():
+            self._put_back(self._own(step), self._before)
+
+    def _own(self, step: Step) -> set[str]:
+        """Give the names that a cell may have bound, and those that it was given."""
+        cell = self._plan._all_cells[step.at]
+        if cell.is_open:
+            return {*self._namespace, *self._before}
+        return {*cell.binds, *cell.deletes, *step.copies, *self._overlay}
+
     def _bind(self, names: set[str]) -> None:
         """Bind what is as it was at the end; what later cells changed is not what the name stands for."""
         steps = self._plan._found.steps
@@ -268,7 +319,6 @@ class _Run:
             code = self._kernel.compile_cell(cell.source)
         except SyntaxError as error:
             return f"{where} can only be run by the notebook itself: {error.msg}"
-        own = {*cell.binds, *cell.deletes, *copies, *self._overlay}
         start = dict(self._namespace)
         self._namespace.update({**self._overlay, **copies})
         try:
@@ -277,13 +327,14 @@ class _Run:
             return f"{where} failed: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
         else:
             now = dict(self._namespace)
-            fresh = now.keys() - start.keys() if cell.is_open else own
+            fresh = now.keys() - start.keys() if cell.is_open else self._own(step)
             self._overlay.update(
                 {name: now[name] for name in fresh if name in now and name not in self._before}
             )
             return ""
         finally:
-            self._put_back(self._namespace.keys() | start.keys() if cell.is_open else own, start)
+            with interrupts.deferred():
+                self._put_back(self._own(step), start)
 
     def _put_back(self, names: set[str], start: Mapping[str, object]) -> None:
         for name in names:

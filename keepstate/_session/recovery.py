@@ -232,6 +232,7 @@ class Recovery:
             seconds=clock.monotonic() - began,
             kept_live=tuple(live),
             remarks=(
+                *(["The record of the cells that had run cannot be read."] if self._lacks_cells() else []),
                 *damaged,
                 *remarks_on(chosen, newest),
                 *version_remarks(chosen),
@@ -240,6 +241,9 @@ class Recovery:
             ),
             cells=cell_titles(self.cells),
         )
+
+    def _lacks_cells(self) -> bool:
+        return self.manifest is not None and self.manifest.cells is not None and not self.cells
 
     def _newest_whole(self, newest: Sequence[Head], damaged: dict[str, Head]) -> Manifest | None:
         """Give the best snapshot whose names can be read; note why better ones are passed over."""

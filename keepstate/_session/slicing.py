@@ -57,7 +57,7 @@ class Slicer:
         cells: In the order in which they ran.
         live: Names that are there.
         recipes: Names that a recipe makes.
-        is_constant: Says of a live name whether running its cell again makes the same, as an import does.
+        is_constant: Says of a live name whether the same code always makes the same of it, as of a function.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Slicer:
                 if name in cell.changes:
                     step.copies.add(name)
                 later = self.last_change(name)
-                if later is not None and later >= step.at and not self._is_constant(name):
+                if later is not None and later >= step.at and not self._is_same(name, step.at):
                     found.newer.setdefault(name, (step.at, later))
             else:
                 step.needs.add(name)
@@ -142,6 +142,14 @@ class Slicer:
                     self._make(name, step.at, found, done)
                 except CannotMake as why:
                     raise CannotMake(f"{title(cell)} needs {name!r}, and {why}") from None
+
+    def _is_same(self, name: str, before: int) -> bool:
+        """Say whether a live name is what it was before that cell, though a cell has bound it since."""
+        if not self._is_constant(name):
+            return False
+        sources = [self._cells[at].source for at in self._events[name] if name in self._cells[at].binds]
+        earlier = [at for at in self._events[name] if at < before and name in self._cells[at].binds]
+        return bool(earlier) and sources[-1] == self._cells[earlier[-1]].source
 
     def _must_run_alike(self, cell: Cell, name: str) -> None:
         did = "bound" if name in cell.binds else "changed"

@@ -203,3 +203,40 @@ def test_a_cell_that_was_cut_off_is_not_run_again(guarded):
     second = guarded()
     assert "(gen = (x for x in 'ab'); i = 0;" in second.said
     assert "had not ended when the state was kept" in second.run("print(keepstate.rebuild('gen'))").text
+
+
+def test_what_a_cell_changes_in_a_way_that_its_code_does_not_show_is_told(guarded):
+    """A library changed its argument; the report says so, and how to get the kept one."""
+    first = guarded(track="all")
+    first.run("import operator\nlog = []; quiet = [0]")
+    first.run("operator.iadd(log, ['made']); gen = (x for x in quiet)")
+    first.settle()
+    first.kill()
+    second = guarded()
+    report = second.run("report = keepstate.rebuild('gen', run=True).report; print(report)").text
+    assert "log" in second.run("print(report.changed)").text
+    assert "quiet" not in second.run("print(report.changed, report.unchecked)").text
+    assert "keepstate.restore('log')" in report
+    assert second.run("keepstate.restore('log'); print(log)").text == "['made']\n"
+
+
+def test_a_plan_that_is_interrupted_leaves_everything_as_it_was(guarded):
+    """What the cell had bound until then is gone again, and the plan can be made anew."""
+    first = guarded(track="all")
+    first.run("import os, threading; label = 'first'")
+    first.run(
+        "label = 'again'; gen = (x for x in 'ab')\n"
+        "if os.environ.get('HANG'): print('hangs', flush=True); threading.Event().wait(60)"
+    )
+    first.run("label = 'last'")
+    first.settle()
+    first.kill()
+    second = guarded()
+    second.run("os.environ['HANG'] = '1'")
+    message = second.send("keepstate.rebuild('gen', run=True)")
+    second.wait_for(message, "hangs")
+    second.interrupt()
+    assert second.wait(message).error.startswith("KeyboardInterrupt")
+    assert second.run("print(label, 'gen' in globals())").text == "last False\n"
+    second.run("del os.environ['HANG']; plan = keepstate.rebuild('gen', run=True)")
+    assert second.run("print(label, list(gen))").text == "last ['a', 'b']\n"

@@ -1,5 +1,6 @@
 """The least set of recorded cells that makes a missing name again."""
 
+import msgspec
 import pytest
 
 from keepstate._model.cells import Cell
@@ -130,3 +131,12 @@ def test_what_a_cell_may_do_outside_is_warned_of(source, said):
     """As far as its code gives it away."""
     assert any(each.startswith(said) for each in effects_of(source))
     assert not effects_of("x = open('data.csv').read()")
+
+
+def test_a_function_that_was_defined_alike_again_is_not_newer():
+    """One that was defined otherwise is."""
+    cells = [cell(1, "", "f"), cell(2, "f", "x"), msgspec.structs.replace(cell(3, "", "f"), source="cell 1")]
+    found = Slicer(cells, live={"f"}, is_constant=lambda name: name == "f").make(["x"])
+    assert not found.newer
+    cells[2] = cell(3, "", "f")
+    assert "f" in Slicer(cells, live={"f"}, is_constant=lambda name: name == "f").make(["x"]).newer

@@ -22,6 +22,8 @@ MARK = "<secret>"
 """Stands for what was taken out."""
 LONGEST = 1 << 16
 """Characters of a cell that is parsed; more takes 50 ms, and holds data rather than code."""
+LONGEST_LINE = 4096
+"""Characters of a line in which assignments are looked for; what is longer holds data."""
 SHORTEST = 4
 """Characters of an argument that could be a secret."""
 _WORDS = (
@@ -105,7 +107,7 @@ def _redacted(source: str) -> str:
         tree = ast.parse("\n".join(quiet))
         source = "\n".join(quiet)
     found = list(_Finder(tree).found())
-    found += _comments(source)
+    found += _comments(source) if "#" in source else []
     raw = [line.encode() for line in source.split("\n")]
     for start, end, text in sorted(found, reverse=True):
         _replace(raw, start, end, text)
@@ -309,11 +311,15 @@ def redact_text(text: str) -> str:
 
 
 def _in_line(line: str) -> str:
+    line = redact(_IN_URL.sub(rf"\1:{MARK}@", line))
+    return _given_in(line[:LONGEST_LINE]) + line[LONGEST_LINE:]
+
+
+def _given_in(line: str) -> str:
     line = _BEARER.sub(rf"\1 {MARK}", line)
     line = _IN_LINE.sub(lambda found: found[1] + MARK, line)
     line = _OPTION.sub(rf"\1{MARK}", line)
-    line = _USER.sub(rf"\1{MARK}", line)
-    return redact(_IN_URL.sub(rf"\1:{MARK}@", line))
+    return _USER.sub(rf"\1{MARK}", line)
 
 
 def _in_lines(text: str) -> str:

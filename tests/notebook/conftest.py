@@ -15,11 +15,13 @@ def guarded(tmp_path):
     """Start guarded kernels in one folder; what still lives at the end is killed."""
     started = []
 
-    def start(**arguments):
+    def start(*, then="", **arguments):
         one = Kernel(tmp_path)
         started.append(one)
         given = "".join(f", {name}={value!r}" for name, value in arguments.items())
-        one.said = one.run(f"import keepstate\ns = keepstate.start(store='store', interval=0.3{given})").text
+        one.said = one.run(
+            f"import keepstate\ns = keepstate.start(store='store', interval=0.3{given}){then}"
+        ).text
         return one
 
     yield start

@@ -108,7 +108,8 @@ def _binders(cells: Sequence[Cell], names: Collection[str]) -> dict[str, int]:
 
 
 def _with_texts(described: Described, shape: str, text: str) -> Described:
-    plain = redact_text(_ADDRESS.sub("", " ".join(text.split())))
+    shown = "".join(each if each.isprintable() else "?" for each in " ".join(text.split()))
+    plain = redact_text(_ADDRESS.sub("", shown))
     if len(plain) > REPR_CHARACTERS:
         plain = plain[: REPR_CHARACTERS - 1] + "…"
     return msgspec.structs.replace(

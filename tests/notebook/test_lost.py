@@ -32,6 +32,7 @@ def lost_of(kernel, name):
         ("return repr(self)", ""),
         ("return 'ghp_' + 'a' * 36", "<secret>"),
         ("return '\\ud800'", "?"),
+        ("return '\\x1b[2Jgone'", "?[2Jgone"),
         ("os.fork(); return 'two'", "two"),
     ],
 )

@@ -5,7 +5,7 @@ import pytest
 CLASS = """
 import os, sys, threading, time
 class Odd:
-    def __init__(self): self.lock = threading.Lock()
+    def __init__(self): self.lock, self.live = threading.Lock(), (x for x in 'ab')
     def __repr__(self): {}
 """
 

@@ -28,6 +28,7 @@ def snapshot_document(manifest: Head, durability: Durability = "local") -> dict[
         # Not asdict(), which copies each of very many names of very many snapshots.
         **{field.name: getattr(snapshot, field.name) for field in dataclasses.fields(snapshot)},
         "where": None if snapshot.where is None else dataclasses.asdict(snapshot.where),
+        **({} if manifest.result is None else {"function": manifest.result.function}),
         "created_at": instant(snapshot.created_at),
         "names": list(snapshot.names),
     }

@@ -13,19 +13,25 @@ from keepstate._cli.arguments import MemberOption, NotebookOption, ProjectOption
 from keepstate._cli.columns import columns, listing
 from keepstate._cli.documents import damage_remarks, snapshot_document
 from keepstate._cli.scope import Scope
+from keepstate._model.manifest import RESULTS
 from keepstate._repository import kept_with_reasons, newest_first
 from keepstate._snapshot import snapshot_of
+from keepstate.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from rich.table import Table
 
-    from keepstate._model.manifest import Head
+    from keepstate._model.manifest import Head, ResultRecord
     from keepstate._model.snapshot import Durability, Snapshot
 
 LastOption = Annotated[
     int | None, typer.Option("--last", metavar="N", min=1, help="Only the newest N.", show_default=False)
+]
+
+ResultsOption = Annotated[
+    bool, typer.Option("--results", help="Those of functions and cells (keepstate.cache, %%keep) instead.")
 ]
 
 _WHOLE = ("snapshot", "taken (UTC)", "reason")
@@ -37,9 +43,12 @@ def log(
     member: MemberOption = None,
     notebook: NotebookOption = None,
     last: LastOption = None,
+    results: ResultsOption = False,
 ) -> Answer:
-    """List the snapshots, newest first."""
-    scope = Scope(store, project, member, notebook)
+    """List the snapshots, newest first; results of functions are kept beside them."""
+    if results and notebook is not None:
+        raise InvalidInputError("--results are those of all notebooks of a project: leave --notebook out")
+    scope = Scope(store, project, member, RESULTS if results else notebook)
     repository = scope.open()
     at_store = scope.manifests(repository)
     levels: dict[str, Durability] = dict.fromkeys((each.id for each in at_store), scope.level())
@@ -66,11 +75,14 @@ def _sections(
     """One table for each notebook, so that its names need no columns; the one with the newest comes first."""
     far = any(level != "local" for level in levels.values())
     notebooks: dict[tuple[str, str, str], list[Snapshot]] = {}
+    functions: dict[str, str] = {}
     for manifest in manifests:
         whose = (manifest.project, manifest.member, manifest.notebook)
         notebooks.setdefault(whose, []).append(
             snapshot_of(manifest, durability=levels.get(manifest.id, "local"))
         )
+        if manifest.result is not None:
+            functions[manifest.id] = _about_result(manifest.result)
     for number, ((project, member, notebook), snapshots) in enumerate(notebooks.items()):
         if number:
             yield ""
@@ -80,15 +92,24 @@ def _sections(
                 snapshot.id,
                 f"{snapshot.created_at:%Y-%m-%d %H:%M:%S}",
                 snapshot.reason,
-                _about(snapshot, kept_for, far=far),
+                _about(snapshot, kept_for, functions.get(snapshot.id), far=far),
             ]
             for snapshot in snapshots
         ]
         yield columns([*_WHOLE, "what"], rows, whole=_WHOLE)
 
 
-def _about(snapshot: Snapshot, kept_for: Collection[str], *, far: bool) -> str:
-    about = [f"{listing(snapshot.names, most=4)}, {table.size(snapshot.logical_bytes)}"]
+def _about_result(result: ResultRecord) -> str:
+    if result.cleared:
+        return f"{result.function} of {result.notebook!r}: what came before is not used"
+    arguments = ", ".join(f"{name}={value}" for name, value in result.arguments.items())
+    said = f"{result.function}({arguments})" if result.function != "cell" else "cell"
+    return f"{said} of {result.notebook!r}, ran for {table.duration(result.call_seconds)}"
+
+
+def _about(snapshot: Snapshot, kept_for: Collection[str], function: str | None, *, far: bool) -> str:
+    what = listing(snapshot.names, most=4) if function is None else function
+    about = [f"{what}, {table.size(snapshot.logical_bytes)}"]
     if far:
         about.append("on this machine only" if snapshot.durability == "local" else snapshot.durability)
     if snapshot.skipped:

@@ -72,7 +72,7 @@ def prune(
     scope = Scope(store, project, member)
     repository = scope.open()
     scope.must_hold_something(repository)
-    there = scope.manifests(repository)
+    there = scope.manifests(repository, results=True)
     dropped = [one_snapshot(there, beginning).id for beginning in drop or ()]
     before = _Inventory(repository, member)
     try:

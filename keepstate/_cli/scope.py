@@ -81,10 +81,10 @@ class Scope:
         except NoStoreHereError as error:
             raise NoStoreError(f"there is no store at {address}: name one with --store") from error
 
-    def waiting(self) -> list[Head]:
+    def waiting(self, *, results: bool = False) -> list[Head]:
         """Snapshots in this scope that are on this machine, and may be on their way to a far store."""
         near = self.near()
-        return [] if near is None else self.manifests(near)
+        return [] if near is None else self.manifests(near, results=results)
 
     def near(self) -> Repository | None:
         """Open the repository of this machine from which a far store is filled; ``None``: there is none."""
@@ -109,9 +109,15 @@ class Scope:
             cached_bytes=CACHED_BYTES,
         )
 
-    def manifests(self, repository: Repository) -> list[Head]:
-        """Snapshots in this scope, newest first."""
-        return repository.heads(project=self.project, member=self.member, notebook=self.notebook)
+    def manifests(self, repository: Repository, *, results: bool = False) -> list[Head]:
+        """Snapshots in this scope, newest first.
+
+        Args:
+            repository: Where they are.
+            results: Whether results of functions count. Those whose notebook is named are given in any case.
+        """
+        found = repository.heads(project=self.project, member=self.member, notebook=self.notebook)
+        return found if results or self.notebook is not None else [e for e in found if not e.is_result]
 
     def damaged(self, repository: Repository) -> list[DamagedManifest]:
         """Files in this scope that should be manifests and cannot be used."""
@@ -125,7 +131,7 @@ class Scope:
         """
         if self.member is not None and self.member not in repository.members():
             raise NotFoundError(_nothing("member", self.member, repository.members()))
-        if self.project is None or self.manifests(repository) or self.damaged(repository):
+        if self.project is None or self.manifests(repository, results=True) or self.damaged(repository):
             return
         known = {manifest.project for manifest in repository.heads(member=self.member)}
         raise NotFoundError(_nothing("project", self.project, sorted(known)))

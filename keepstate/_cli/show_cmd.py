@@ -42,9 +42,9 @@ def show(
     """Show one snapshot: its names, what was not kept and why, versions, and the cells that had run."""
     scope = Scope(store, project, member, notebook)
     repository = scope.open()
-    there = scope.manifests(repository)
+    there = scope.manifests(repository, results=True)
     levels = dict.fromkeys((each.id for each in there), scope.level())
-    waiting = [each for each in scope.waiting() if each.id not in levels]
+    waiting = [each for each in scope.waiting(results=True) if each.id not in levels]
     head = one_snapshot([*there, *waiting], id)
     holder = repository if head.id in levels else scope.near() or repository
     manifest = holder.manifest_of(head)

@@ -15,7 +15,7 @@ from keepstate._cli.scope import Scope
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from keepstate._repository import Usage
+    from keepstate._repository import ProjectUsage, Usage
 
 
 def usage(
@@ -47,9 +47,13 @@ def _of_project(found: Iterable[Usage], project: str | None) -> list[Usage]:
     ]
 
 
+def _count(own: ProjectUsage) -> str:
+    return f"{own.snapshots} and {own.results} results" if own.results else str(own.snapshots)
+
+
 def _rows(usage: Usage) -> list[list[str]]:
     rows = [
-        [usage.member, project, str(own.snapshots), table.size(own.nbytes)]
+        [usage.member, project, _count(own), table.size(own.nbytes)]
         for project, own in sorted(usage.projects.items())
     ]
     if usage.unused_bytes:

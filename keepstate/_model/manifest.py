@@ -96,6 +96,33 @@ class Apart(msgspec.Struct, frozen=True, array_like=True):
     """Id of each snapshot from which names are carried → the first of these names."""
 
 
+RESULTS = "<results>"
+"""In place of a notebook: where results of functions are kept. No host calls one so, and no user may."""
+
+
+class ResultRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a result of a function is of. Its lineage is the key of the call."""
+
+    function: str
+    """Module and name; ``cell`` for a cell."""
+    notebook: str
+    """Of the session that has made it."""
+    cleared: bool = False
+    """Whether it only says that results of this call that came before are not to be used."""
+    values: dict[str, bytes] = {}
+    """Name → digest of the value, by which it is told that it has come back as it was."""
+    inputs: dict[str, bytes] = {}
+    """What the key was made of: what it is of → the beginning of its digest. Only to say what has changed."""
+    libraries: dict[str, str] = {}
+    """Libraries that were used → their versions."""
+    arguments: dict[str, str] = {}
+    """The beginnings of their ``repr``, for people."""
+    call_seconds: float = 0.0
+    """How long the function ran."""
+    unbound: list[str] = []
+    """Names that a cell has bound and that were not to be kept."""
+
+
 class Head(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot without its names: enough to put snapshots in order, to list them, and to choose one."""
 
@@ -133,6 +160,13 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     """Reserved: how the chunks are encrypted; a reader refuses anything but the empty string."""
     apart: Apart | None = None
     """Where the names are, if they are very many; in a manifest that was read whole as well."""
+    result: ResultRecord | None = None
+    """For a result of a function: of which call."""
+
+    @property
+    def is_result(self) -> bool:
+        """Whether it is a result of a function, and no state of a notebook."""
+        return self.notebook == RESULTS
 
 
 class Manifest(Head, frozen=True, kw_only=True):

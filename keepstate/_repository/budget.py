@@ -1,4 +1,5 @@
-"""Which snapshots go beyond the rules so that a member's bytes fit a budget: the oldest first.
+"""Which snapshots go beyond the rules so that a member's bytes fit a budget: the oldest first, and results of
+functions, which can be computed again, before the state of any notebook.
 
 Decides, and changes nothing. What must stay is told by the caller.
 """
@@ -36,7 +37,7 @@ class Fit:
 def fit_into(
     budget_bytes: int, manifests: Iterable[Head], *, catalog: Catalog, must_stay: Collection[str]
 ) -> Fit:
-    """Take the oldest away until the rest fits, or nothing is left that may go.
+    """Take the oldest away until the rest fits, or nothing is left that may go; results before anything else.
 
     One from which another carries names goes after that one. That packs are written anew comes before that
     snapshots go.
@@ -53,6 +54,7 @@ def fit_into(
         return Fit(frozenset(), footprint.nbytes(), MOSTLY_DEAD)
     carriers = Counter(source for each in newest for source in _sources(each))
     left = [each for each in reversed(newest) if each.id not in must_stay]
+    left.sort(key=lambda each: not each.is_result)
     gone = set()
     while footprint.nbytes(mostly_dead=THRIFTY) > budget_bytes:
         oldest = next((each for each in left if not carriers[each.id]), None)

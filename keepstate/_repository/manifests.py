@@ -132,13 +132,16 @@ class ManifestFolder:
         self._seen: dict[Path, tuple[DirectoryEntry, Head]] = {}
 
     def read(
-        self, *, project: str | None = None, notebook: str | None = None
+        self, *, project: str | None = None, notebook: str | None = None, lineage: str | None = None
     ) -> tuple[list[Head], list[DamagedManifest]]:
         """Give all manifests, in no particular order, and the files that are none."""
         sound: list[Head] = []
         damaged: list[DamagedManifest] = []
-        seen = {} if project is None and notebook is None else dict(self._seen)
+        seen = {} if project is None and notebook is None and lineage is None else dict(self._seen)
         files = list(self._files(project, notebook, damaged))
+        if lineage is not None:
+            beginning = f"{encode_name(lineage, longest=60)}-"
+            files = [(path, entry) for path, entry in files if path.name.startswith(beginning)]
         found = at_once(lambda file: self._seen_or_read(*file), files, most=self._disk.most_at_once)
         for (path, entry), manifest in zip(files, found, strict=True):
             if isinstance(manifest, Head):

@@ -109,7 +109,12 @@ class Repository:
     # Snapshots
 
     def heads(
-        self, *, project: str | None = None, member: str | None = None, notebook: str | None = None
+        self,
+        *,
+        project: str | None = None,
+        member: str | None = None,
+        notebook: str | None = None,
+        lineage: str | None = None,
     ) -> list[Head]:
         """Every snapshot that fits, newest first, without the names of those that have very many.
 
@@ -121,13 +126,19 @@ class Repository:
         found: list[Head] = []
         damaged: list[DamagedManifest] = []
         for folder in self._members.folders(member):
-            sound, others = self._members.manifests(folder).read(project=project, notebook=notebook)
+            sound, others = self._members.manifests(folder).read(
+                project=project, notebook=notebook, lineage=lineage
+            )
             found += sound
             damaged += others
         if not found:
             self._must_be_there(damaged)
         return newest_first(
-            head for head in found if project in (None, head.project) and notebook in (None, head.notebook)
+            head
+            for head in found
+            if project in (None, head.project)
+            and notebook in (None, head.notebook)
+            and lineage in (None, head.lineage)
         )
 
     def manifests(
@@ -521,7 +532,7 @@ class Repository:
                 every session, those with a note and those that a kept one carries names from stay as well.
             member: Whose folder; ``None``: all.
             project: Whose snapshots may go; ``None``: those of all projects.
-            notebook: Likewise.
+            notebook: Likewise. Results of functions of these projects may go in any case.
             keep: Ids of snapshots that stay in any case.
             drop: Ids of snapshots that go, although the rules or a note would keep them; not the newest of a
                 level, nor one that a kept one carries names from.

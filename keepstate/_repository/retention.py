@@ -90,10 +90,13 @@ class Scope:
     project: str | None = None
     """``None``: all projects."""
     notebook: str | None = None
-    """``None``: all notebooks."""
+    """``None``: all notebooks. Results of functions of the project are always among them: no notebook but
+    their own would ever make room by them."""
 
     def __contains__(self, manifest: Head) -> bool:
-        return self.project in (None, manifest.project) and self.notebook in (None, manifest.notebook)
+        if self.project not in (None, manifest.project):
+            return False
+        return self.notebook in (None, manifest.notebook) or manifest.is_result
 
 
 EVERYTHING = Scope()
@@ -133,6 +136,9 @@ def kept_with_reasons(
                 reasons[own_id].append(why)
 
     for own in inside:
+        if own[0].is_result:  # an older one of the same call is of no use to anybody
+            give(dict.fromkeys(_last_of_sessions(own), "the newest result of its call"), but=drop)
+            continue
         for found in _rules(own, now=now, retention=retention):
             give(found, but=drop)
         give(_last_of_sessions(own), but=drop)
@@ -156,6 +162,10 @@ def always_kept(manifests: Iterable[Head], *, running: Collection[str] = ()) -> 
     found: dict[str, str] = {}
     for own in _by_notebook(manifests):
         last = _last_of_sessions(own)
+        if own[0].is_result:  # they can be computed again; but a few bytes say which must not be used
+            cleared = [each.id for each in own if each.id in last and each.result and each.result.cleared]
+            found |= dict.fromkeys(cleared, "it says that older results are not to be used")
+            continue
         found |= {
             each.id: "its session goes on" for each in own if each.id in last and each.lineage in running
         }

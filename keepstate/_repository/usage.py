@@ -24,6 +24,8 @@ class ProjectUsage:
     snapshots: int
     nbytes: int
     """Stored bytes of the chunks that its snapshots need; what two projects share counts in both."""
+    results: int = 0
+    """Results of functions, whose chunks count as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ def usage_of_member(disk: Disk, member: str, catalog: Catalog, manifests: Iterab
         chunks, _ = reach.chunks(own)
         needed |= chunks.keys()
         nbytes = sum(_stored(catalog, each) for each in chunks)
-        projects[project] = ProjectUsage(snapshots=len(own), nbytes=nbytes)
+        results = sum(each.is_result for each in own)
+        projects[project] = ProjectUsage(snapshots=len(own) - results, nbytes=nbytes, results=results)
     unused = sum(
         chunk.HEADER_BYTES + entry.stored
         for info in catalog.packs.values()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keepstate._base.mounts import is_mounted_elsewhere
+from keepstate._model.manifest import RESULTS
 from keepstate.errors import IdentityError
 
 if TYPE_CHECKING:
@@ -43,13 +44,17 @@ def identify(
 
     Raises:
         IdentityError: The store is shared and something is neither given nor named by the host. Two people
-            with the same constant would restore each other's state.
+            with the same constant would restore each other's state. Or a name is one that is not to be had.
     """
     known = {
         "project": project,
         "member": member or host.member,
         "notebook": notebook or host.notebook,
     }
+    if known["notebook"] == RESULTS:
+        raise IdentityError(
+            f"{RESULTS} is where results of functions are kept: give the notebook another name"
+        )
     missing = [what for what, name in known.items() if not name]
     if shared and missing:
         example = ", ".join(f"{what}='…'" for what in missing)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from keepstate._model.manifest import RESULTS
 from keepstate._repository import ConflictError
 from keepstate._session import space
 from keepstate.errors import KeepstateError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from keepstate._base.clock import Clock
     from keepstate._model.snapshot import Reason
     from keepstate._repository import Repository
@@ -35,8 +38,22 @@ class Pruning:
         if reason not in space.URGENT and self._is_time():
             self.now()
 
-    def now(self) -> None:
-        """Prune, as when the store is full."""
+    def make_room(self) -> None:
+        """Prune because the store is full: the older half of the results of functions goes as well.
+
+        They can be computed again, and the state of the notebook cannot. A save that still finds no room has
+        half of the rest go.
+        """
+        try:
+            own = self.identity
+            heads = self.repository.heads(project=own.project, member=own.member, notebook=RESULTS)
+        except KeepstateError:
+            heads = []  # the prune will say why
+        results = [each.id for each in heads if each.result is not None and not each.result.cleared]
+        self.now(drop=results[len(results) // 2 :])
+
+    def now(self, *, drop: Sequence[str] = ()) -> None:
+        """Prune whatever the time, and let these go in any case."""
         own, options = self.identity, self.options
         self._last = self.clock.monotonic()
         try:
@@ -47,6 +64,7 @@ class Pruning:
                 notebook=own.notebook,
                 budget_bytes=options.budget_bytes,
                 running=[self.lineage],
+                drop=drop,
             )
         except ConflictError:
             return  # somebody else is at it

@@ -306,7 +306,7 @@ class Saving:
             if saved.again:
                 raise TakeAgain(saved.trouble)
             if saved.full:
-                self.pruning.now()
+                self.pruning.make_room()
                 raise StoreFullError(saved.trouble)
             raise StoreError(saved.trouble)
         self._described = saved.described

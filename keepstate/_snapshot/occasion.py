@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from keepstate._model.cells import Lost
-    from keepstate._model.manifest import Entry, Head
+    from keepstate._model.manifest import Entry, Head, ResultRecord
     from keepstate._snapshot.describing import Described
 
 _VERSIONS_OF = ("numpy", "pandas", "torch", "sklearn", "scipy", "pyarrow", "polars", "tensorflow", "jax")
@@ -68,6 +68,8 @@ class Occasion:
     host: str = ""
     threads: tuple[str, ...] = ()
     strategy: str = ""
+    result: ResultRecord | None = None
+    """For a result of a function: of which call."""
 
 
 def manifest_of(occasion: Occasion, **facts: object) -> Manifest:
@@ -93,6 +95,7 @@ def manifest_of(occasion: Occasion, **facts: object) -> Manifest:
         "host": occasion.host,
         "threads": list(occasion.threads),
         "strategy": occasion.strategy,
+        "result": occasion.result,
     }
     return msgspec.convert({**values, **facts}, Manifest)
 

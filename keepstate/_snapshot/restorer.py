@@ -59,6 +59,8 @@ class Loader:
         manifest: The snapshot.
         namespace: Becomes the globals of restored functions.
         bind: Whether classes and functions that values need are bound in *namespace* where it lacks them.
+        strangers: Whether values may come with the kept definition of a class or function where the notebook
+            has none of the same source.
     """
 
     def __init__(
@@ -68,11 +70,13 @@ class Loader:
         namespace: dict[str, object],
         *,
         bind: bool = True,
+        strangers: bool = True,
     ) -> None:
         self._repository = repository
         self._manifest = manifest
         self._namespace = namespace
         self._bind = bind
+        self._strangers = strangers
         self._decoded: dict[bytes, Mapping[str, object]] = {}
         self._records: dict[bytes, GroupRecord] = {}
         self._ahead: dict[bytes, Ahead] = {}
@@ -215,6 +219,8 @@ class Loader:
                     live = self._namespace.get(member.name)
                     if live is not None and member.source and codecs.definition_source(live) == member.source:
                         return live  # its cell has run again, unchanged: one class, one identity
+                    if not self._strangers:
+                        raise CodecError(f"it needs {member.name}, which is not there as it was")
                     known = self._let_go.get((needed, member.name))
                     if known is not None and (there := known()) is not None:
                         return there

@@ -226,6 +226,16 @@ class Save:
                 found[name] += f"; and its recipe cannot be kept: {why}"
         return found
 
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """What could not be encoded → why; known once it is prepared."""
+        return {} if self._prepared is None else self._prepared.skipped
+
+    @property
+    def logical_bytes(self) -> int:
+        """Bytes of what was encoded; known once it is prepared."""
+        return 0 if self._prepared is None else self._prepared.logical_bytes
+
     def _find_changes(
         self, groups: tuple[EncodedGroup, ...], tools: Tools
     ) -> dict[tuple[int, int], list[Piece]]:

@@ -2,7 +2,7 @@
 
 Layers, top to bottom, each importing only what is below it (held by import-linter in ``make check``):
 
-    __main__ · (_cli | testing) · _api · _notebook · _session
+    __main__ · (_cli | testing) · _api · _notebook · _session · _results
     _snapshot | _files | _transfer
     _repository | _tracking | _capture
     backends | codecs | _hosts | _render
@@ -12,6 +12,7 @@ Layers, top to bottom, each importing only what is below it (held by import-lint
 from __future__ import annotations
 
 from keepstate._api import (
+    cache,
     finish,
     get,
     load,
@@ -42,6 +43,7 @@ from keepstate.errors import (
     KeepstateError,
     NotAStoreError,
     NotFoundError,
+    NotKeptWarning,
     RebuildError,
     SessionError,
     StoreError,
@@ -65,6 +67,7 @@ __all__ = [
     "KeepstateError",
     "NotAStoreError",
     "NotFoundError",
+    "NotKeptWarning",
     "RebuildError",
     "RebuildReport",
     "RestoreReport",
@@ -75,6 +78,7 @@ __all__ = [
     "StoreFullError",
     "UnavailableError",
     "UntrackableError",
+    "cache",
     "finish",
     "get",
     "load",

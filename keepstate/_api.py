@@ -7,8 +7,9 @@ import os
 import random
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from keepstate._results import running
 from keepstate.errors import InvalidInputError, SessionError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from keepstate._model.snapshot import RestoreReport, Snapshot, Status
     from keepstate._notebook import IPythonKernel
+    from keepstate._results.store import Results
     from keepstate._session.rebuilding import RebuildPlan
     from keepstate._session.script import ScriptKernel
     from keepstate._session.session import Session
@@ -388,6 +390,80 @@ def status() -> Status:
         SessionError: No session is running.
     """
     return _running().status()
+
+
+def _running_results() -> Results | None:
+    if _session is not None and _session.forked_off:
+        return None  # a worker of the user's: what it calls runs, and is not kept
+    return _running().results
+
+
+running.find_by(_running_results)
+
+
+def cache(
+    function: Callable[..., object] | None = None,
+    *,
+    ignore: Iterable[str] | None = None,
+    verbose: int = 0,
+    cache_validation_callback: Callable[[dict[str, Any]], bool] | None = None,
+) -> Any:
+    """Keep the results of a heavy function: it does not run again for what it has been called with before.
+
+    ``@keepstate.cache`` above the function, or ``@keepstate.cache(ignore=["verbose"])``. Results are kept in
+    the store beside the state of the notebook, for all notebooks of the project. They are found in later
+    sessions and, where the store is far, on other machines. The decorated function has the methods of joblib:
+    ``f.check_call_in_cache(…)``, ``f.call_and_shelve(…)``, ``f.call(…)`` and ``f.clear()``.
+
+    A kept result is used only if nothing has changed that the call can be seen to depend on: its arguments
+    with their types, layout and order; its code and that of each function and class of the notebook behind
+    it; the values of the notebook's variables that these read; files of your own modules; the minor version
+    of Python, and the versions of the libraries that it uses. What comes back is checked against a digest of
+    what was kept, and is a fresh object each time.
+
+    **It runs each time, and says so once** (a :class:`~keepstate.errors.NotKeptWarning`) if that cannot be
+    told, as with ``eval`` or ``globals()``; if it changes its arguments or a variable of the notebook, draws
+    from the global random numbers, or gives back what it was given; if its result cannot be stored, as a
+    generator or a connection; or if the store is full or fails. Nothing of that is ever raised.
+
+    **What is not seen**: files that it reads by itself, the network, the clock, the environment and settings
+    of libraries. And what it prints or writes is not done again. Where these matter,
+    *cache_validation_callback* says when a result has had its time.
+
+    Args:
+        function: What is decorated.
+        ignore: Names of arguments that do not count.
+        verbose: 1 prints each call that runs, and for how long, as joblib does; 0 nothing.
+        cache_validation_callback: Is given ``{"duration", "time", "input_args"}`` of a kept result and says
+            whether it may be used, as ``joblib.expires_after(days=1)``.
+
+    Raises:
+        InvalidInputError: That is no function, or, when it is called, *ignore* names what is no argument.
+        SessionError: When it is called: no session is running.
+    """
+    if function is None:
+        return lambda decorated: cache(
+            decorated, ignore=ignore, verbose=verbose, cache_validation_callback=cache_validation_callback
+        )
+    given: object = function
+    if not callable(given) or isinstance(given, type):
+        raise InvalidInputError(f"keepstate.cache decorates a function, and {function!r} is none")
+    if isinstance(ignore, str):
+        raise InvalidInputError(f"ignore={ignore!r}: give a list of names")
+    if cache_validation_callback is not None and not callable(cache_validation_callback):
+        raise InvalidInputError(f"cache_validation_callback={cache_validation_callback!r}: give a function")
+    from keepstate._capture import random_states
+
+    with random_states.undisturbed():  # joblib draws some when it is imported
+        from keepstate._results.memorized import KeptFunction
+    if isinstance(function, KeptFunction):
+        function = function.func
+    return KeptFunction(
+        function,
+        ignore=None if ignore is None else list(ignore),
+        verbose=verbose,
+        cache_validation_callback=cache_validation_callback,
+    )
 
 
 def finish(*, release: bool = True) -> Status:

@@ -141,3 +141,7 @@ class IntegrityError(KeepstateError):
     """Bytes read back are not the bytes that were written."""
 
     kind = "integrity"
+
+
+class NotKeptWarning(UserWarning):
+    """A result was not kept, or a kept one could not be used: the function runs instead. Never an error."""

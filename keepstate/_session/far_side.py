@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from keepstate._base import table
+from keepstate._model.manifest import RESULTS
 from keepstate._session.options import LONGEST_LIMIT
 from keepstate._transfer import Options as Times
 from keepstate._transfer import Report, Transfer
 from keepstate._transfer.errand import errand
 from keepstate._transfer.folder import Folder
-from keepstate._transfer.mirror import Mirror
+from keepstate._transfer.mirror import Mirror, whose
 from keepstate.errors import IntegrityError, NotFoundError, StoreError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from keepstate._session.identity import Identity
     from keepstate._session.options import Options
     from keepstate._transfer.errand import Arriving, Errand
+    from keepstate._transfer.mirror import Notebook
     from keepstate.backends import Address, Credentials
 
 ASK_AGAIN_SECONDS = 15.0
@@ -87,6 +89,23 @@ class FarSide:
         """Give the snapshots of this notebook that were seen there last."""
         return Mirror.of(self.near).read(self.notebook)
 
+    def look_for_results(self) -> str | None:
+        """See which results of functions are kept there; say why that failed, and nothing if it did not."""
+        try:
+            with self._errand(self._results_of) as asking:
+                asking.look()
+        except StoreError as error:
+            return str(error)
+        return None
+
+    def results(self) -> list[Head]:
+        """Give the results of functions of this project that were seen there last."""
+        return Mirror.of(self.near).read(self._results_of)
+
+    @property
+    def _results_of(self) -> tuple[str, str, str]:
+        return self.identity.project, self.identity.member, RESULTS
+
     @contextmanager
     def bringing(self, manifest: Head, *, mend: bool = False) -> Iterator[Arriving]:
         """Bring a snapshot here, with all that it needs; at the end of the block it is.
@@ -110,7 +129,7 @@ class FarSide:
                 )
 
         try:
-            with self._errand() as asking:
+            with self._errand(whose(manifest)) as asking:
                 arriving = asking.fetch(manifest.id, progress, mend=mend)
                 yield arriving
                 self.trouble = arriving.finish() or None
@@ -121,12 +140,12 @@ class FarSide:
             if said:
                 self.kernel.progress(None)
 
-    def _errand(self) -> AbstractContextManager[Errand]:
+    def _errand(self, notebook: Notebook | None = None) -> AbstractContextManager[Errand]:
         return errand(
             self.near,
             address=str(self.address),
             credentials=self.credentials,
-            notebook=self.notebook,
+            notebook=notebook or self.notebook,
             clock=self.clock,
         )
 
@@ -141,7 +160,7 @@ class FarSide:
             address=str(self.address),
             credentials=self.credentials,
             settings={
-                "notebooks": [list(self.notebook)],
+                "notebooks": [list(self.notebook), list(self._results_of)],
                 "keep_last": self.options.keep_last,
                 "budget_bytes": self.options.budget_bytes,
             },

@@ -16,6 +16,8 @@ from keepstate._base.clock import SYSTEM_CLOCK, Clock, Instant, instant
 from keepstate._capture import SafePoints, place_of_caller
 from keepstate._hosts import push_drive, release_machine
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
+from keepstate._repository import Repository
+from keepstate._results.store import Results
 from keepstate._session.advice import looks_mounted_drive
 from keepstate._session.decoding import Decoding
 from keepstate._session.folders import Folders
@@ -45,7 +47,6 @@ if TYPE_CHECKING:
     from keepstate._model.kernel import Cell, Kernel
     from keepstate._model.manifest import Head
     from keepstate._model.snapshot import Consistency, Reason
-    from keepstate._repository import Repository
     from keepstate._session.far_side import FarSide
     from keepstate._session.guard import Request
     from keepstate._session.identity import Identity
@@ -144,6 +145,7 @@ class Session:
         )
         self._prefetch: Prefetch | None = None
         self._at_stop: list[Callable[[], object]] = []
+        self._results: Results | None = None
         self._process = os.getpid()
         self._stopped = False
         if options.restore != "off":
@@ -228,6 +230,29 @@ class Session:
     def active(self) -> bool:
         """Whether it guards; in a process that the user forked off it does not."""
         return not self._stopped and os.getpid() == self._process
+
+    @property
+    def forked_off(self) -> bool:
+        """Whether this is a process that the user forked off the session's."""
+        return os.getpid() != self._process
+
+    @property
+    def results(self) -> Results:
+        """The results of functions that are kept for this project."""
+        if self._results is None:
+            self._results = Results(
+                repository=Repository.open(self._repository.path, create=False, clock=self._clock),
+                project=self.identity.project,
+                member=self.identity.member,
+                notebook=self.identity.notebook,
+                namespace=self._kernel.namespace,
+                host=self._host.name,
+                clock=self._clock,
+                say=self._kernel.say,
+                budget_bytes=self.options.budget_bytes,
+                far=self._far,
+            )
+        return self._results
 
     def on_stop(self, callback: Callable[[], object]) -> None:
         """Have *callback* called when the session ends."""

@@ -10,12 +10,14 @@ beside them; what a stream may ask for is listed in ``_calls.py``, its layout is
 
 from __future__ import annotations
 
+from keepstate.codecs._arrays import is_plain, root_of
 from keepstate.codecs._decoder import MissingLibraryError, decode, memory_of
-from keepstate.codecs._definitions import is_definable
+from keepstate.codecs._definitions import is_definable, is_importable
 from keepstate.codecs._encoder import encode
+from keepstate.codecs._identity import is_value_type
 from keepstate.codecs._open_files import NO_POSITIONS, OpenFile, Positions, find_open_files, positions_of
 from keepstate.codecs._probe import TENSORS, calls_of, is_harmless
-from keepstate.codecs._refusals import type_name
+from keepstate.codecs._refusals import refusal, type_name
 from keepstate.codecs._registered import Codec, register, unregister
 from keepstate.codecs._restored_memory import RestoredMemory
 from keepstate.codecs._source import source_of, source_of_code
@@ -47,9 +49,14 @@ __all__ = [
     "find_open_files",
     "is_definable",
     "is_harmless",
+    "is_importable",
+    "is_plain",
+    "is_value_type",
     "memory_of",
     "positions_of",
+    "refusal",
     "register",
+    "root_of",
     "source_of_code",
     "type_name",
     "unregister",

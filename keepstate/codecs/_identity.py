@@ -103,7 +103,8 @@ _VALUES_BY_NAME = frozenset(
 _PLAIN_MUTABLE = (list, dict, set, bytearray, np.ndarray, types.CellType)
 
 
-def _is_value_type(kind: type) -> bool:
+def is_value_type(kind: type) -> bool:
+    """Say whether objects of this type never change, so that it is no matter whether two are one."""
     if kind.__module__ == "typing":
         return True
     for base in kind.__mro__:
@@ -164,7 +165,7 @@ class Identity:
     def _may_matter(self, kind: type) -> bool:
         known = self._types.get(kind)
         if known is None:
-            known = kind in _PLAIN_MUTABLE or is_definable(kind) or not _is_value_type(kind)
+            known = kind in _PLAIN_MUTABLE or is_definable(kind) or not is_value_type(kind)
             self._types[kind] = known
         return known
 

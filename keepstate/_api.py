@@ -165,6 +165,7 @@ def _begin(given: dict[str, object], namespace: dict[str, object] | None) -> Ses
     session.track(*(thing for thing in things if not isinstance(thing, str)))
     if isinstance(kernel, IPythonKernel):
         kernel.attach(session)
+        kernel.offer_keep(_running_results)
         session.on_stop(kernel.detach)
     session.begin()
     atexit.register(session.stop, reason="exit")

@@ -119,6 +119,8 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The beginnings of their ``repr``, for people."""
     call_seconds: float = 0.0
     """How long the function ran."""
+    changed: list[str] = []
+    """Names of inputs that a cell has changed in place."""
     unbound: list[str] = []
     """Names that a cell has bound and that were not to be kept."""
 

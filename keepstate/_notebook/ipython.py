@@ -17,6 +17,7 @@ import msgspec
 from keepstate._capture import interrupts
 from keepstate._model.cells import Cell
 from keepstate._notebook.behind import names_behind_object
+from keepstate._notebook.keep import Keep
 from keepstate._notebook.provenance import with_names
 from keepstate._notebook.reaching import names_reached
 from keepstate._notebook.reading import names_read
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
     from keepstate._model.cells import Ending
+
+    from keepstate._results.store import Results
 
 
 class Listener(Protocol):
@@ -174,6 +177,15 @@ class IPythonKernel:
             self._open.append((threading.get_ident(), Cell(executing, self._current_source())))
         self._shell.events.register("pre_run_cell", self._before)
         self._shell.events.register("post_run_cell", self._after)
+
+    def offer_keep(self, find_results: Callable[[], Results | None]) -> None:
+        """Offer ``%%keep`` to cells.
+
+        Args:
+            find_results: Gives where results are kept; ``None`` in a process that was forked off; raises
+                SessionError where no session runs.
+        """
+        self._shell.register_magic_function(Keep(self._shell, find_results).keep, "cell", "keep")
 
     def detach(self) -> None:
         """Tell nobody any more."""

@@ -92,7 +92,10 @@ class _Code:
         """Look at what the shell is called for."""
         is_magic = call in ("run_line_magic", "run_cell_magic") and texts
         name, *rest = texts if is_magic else ["system", *texts]
-        if name in RUN_THEIR_TEXT:
+        if name == "keep" and len(rest) == 2:  # names, and a cell
+            self._found.update(words_of(rest[0]))
+            self.names_in(self._transform(rest[1]))
+        elif name in RUN_THEIR_TEXT:
             for text in rest:
                 options = OPTIONS.match(text)
                 end = 0 if options is None else options.end()

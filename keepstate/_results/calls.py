@@ -7,11 +7,13 @@ stands in the way of nothing else: the call runs as if nobody had wanted to keep
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import warnings
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from keepstate._capture import random_states
 from keepstate._model.manifest import ResultRecord
@@ -32,18 +34,33 @@ VALUE = "result"
 ARGUMENT_CHARACTERS = 200
 
 
-@dataclass(slots=True)
-class Work:
-    """What is to be done, as the two kinds of it see it: a function that is called, and a cell."""
+class Work(Protocol):
+    """What is to be run: a call of a function, or a cell."""
 
-    name: str
-    """For people, and to find its results."""
-    look: Callable[[], Inputs]
-    """Looks at the inputs as they are now; raises NoKeyError."""
-    run: Callable[[], dict[str, object]]
-    """Runs it; gives the values to keep."""
-    arguments: Mapping[str, str] = field(default_factory=dict)
-    may_change_inputs: bool = False
+    @property
+    def name(self) -> str:
+        """What its results are found by, and people know it by."""
+        ...
+
+    def run(self) -> dict[str, object]:
+        """Run it; give the values to keep."""
+        ...
+
+    def harm(self, inputs: Inputs, given: Digester) -> str:
+        """Say what it did besides giving these values that they would not do again; empty: nothing.
+
+        Args:
+            inputs: As they were before.
+            given: What has looked at the values that it gave.
+
+        Raises:
+            NoKeyError: That cannot be told.
+        """
+        ...
+
+    def said(self) -> dict[str, object]:
+        """Give what a record says of it: fields of ``ResultRecord``."""
+        ...
 
 
 def order_of(digester: Digester) -> bytes:
@@ -67,44 +84,31 @@ def usable(head: Head, inputs: Inputs) -> str:
 ORDER = "(order of sets)"
 
 
-@dataclass(slots=True)
-class Effects:
-    """What a call did besides giving a result, told by what was there before and after."""
-
-    inputs: Inputs
-    random: dict[str, object]
-
-    @classmethod
-    def before(cls, inputs: Inputs) -> Effects:
-        """Note how things are."""
-        return cls(inputs, _states())
-
-    def found(self, work: Work, given: Digester) -> str:
-        """Say why the result must not be kept; empty: there is no reason.
-
-        Args:
-            work: What was done.
-            given: What has looked at the values that it gave.
-        """
-        after = _states()
-        if drawn := sorted(key for key, state in self.random.items() if after.get(key) != state):
-            return f"it draws from the global random numbers of {', '.join(drawn)}, or seeds them"
-        if loaded := sorted(after.keys() - self.random.keys()):
-            return (
-                f"it has imported {', '.join(loaded)} and may have drawn random numbers: the next one is kept"
-            )
-        try:
-            now = work.look()
-        except NoKeyError as error:
-            return f"it has changed what it uses: {error}"
-        changed = self.inputs.changed_to(now.parts)
-        if not work.may_change_inputs and (changed or now.key != self.inputs.key):
-            return f"it changes {', '.join(changed) or 'what it uses'}, which its result would not do again"
-        common = given.shared.keys() & self.inputs.digester.shared.keys()
-        if common:
-            kind = type(given.shared[next(iter(common))]).__name__
-            return f"what it gives holds a {kind} that it was given, and a kept one would be another"
+def shared_with(given: Digester, inputs: Digester) -> str:
+    """Say what values hold that was an input; empty: nothing that anybody could change."""
+    common = given.shared.keys() & inputs.shared.keys()
+    if not common:
         return ""
+    kind = type(given.shared[next(iter(common))]).__name__
+    return f"what it gives holds a {kind} that it was given, and a kept one would be another"
+
+
+def _drawn(before: Mapping[str, object]) -> str:
+    """Say whether random numbers were drawn since; empty: none."""
+    after = _states()
+    if drawn := sorted(key for key, state in before.items() if after.get(key) != state):
+        return f"it draws from the global random numbers of {', '.join(drawn)}, or seeds them"
+    if loaded := sorted(after.keys() - before.keys()):
+        return f"it has imported {', '.join(loaded)} and may have drawn random numbers: the next one is kept"
+    return ""
+
+
+def _make_numpy_ready() -> None:
+    """Have numpy's random numbers loaded, as numpy does when they are first asked for: else nobody could tell
+    whether a call that asks for them has drawn any."""
+    if "numpy" in sys.modules and "numpy.random" not in sys.modules:
+        with random_states.undisturbed():
+            importlib.import_module("numpy.random")
 
 
 def look_at_values(values: Mapping[str, object]) -> Digester:
@@ -129,24 +133,24 @@ def run_kept(results: Results, work: Work, inputs: Inputs) -> tuple[dict[str, ob
     Returns:
         The values; why they were not kept, or nothing; and the result as it was kept.
     """
-    effects = Effects.before(inputs)
+    _make_numpy_ready()
+    random = _states()
     began = results.clock.monotonic()
     values = work.run()
     seconds = results.clock.monotonic() - began
     try:
         given = look_at_values(values)
-        why = effects.found(work, given)
+        why = _drawn(random) or work.harm(inputs, given)
         if not why:
-            record = ResultRecord(
-                function=work.name,
-                notebook=results.notebook,
-                values={name: given.inputs[name] for name in values},
-                inputs={**inputs.parts, ORDER: order_of(inputs.digester)},
-                libraries=modules.versions_of(inputs.digester.libraries),
-                arguments=dict(work.arguments),
-                call_seconds=seconds,
-            )
-            why = results.put(inputs.key, values, record)
+            facts = {
+                "function": work.name,
+                "notebook": results.notebook,
+                "values": {name: given.inputs[name] for name in values},
+                "inputs": {**inputs.parts, ORDER: order_of(inputs.digester)},
+                "libraries": modules.versions_of(inputs.digester.libraries),
+                "call_seconds": seconds,
+            }
+            why = results.put(inputs.key, values, msgspec.convert({**facts, **work.said()}, ResultRecord))
         head = None if why else results.find(inputs.key)
     except NoKeyError as error:
         return values, f"whether it would come back as it was cannot be told: {error}", None

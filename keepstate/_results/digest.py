@@ -58,10 +58,12 @@ class Digester:
         exact: For what goes into a function: the order of sets counts, and functions and classes count with
             all that they refer to. Otherwise for what comes out of one, to tell whether it came back: sets
             have no order, and what the notebook defines is told by name, functions by their code.
+        memory: Whether what is in arrays counts; without it, only :attr:`shared` is of use.
     """
 
-    def __init__(self, *, exact: bool = True) -> None:
+    def __init__(self, *, exact: bool = True, memory: bool = True) -> None:
         self._exact = exact
+        self._reads_memory = memory
         self._hash = blake3()
         self._label = ""
         self._numbers: dict[int, str] = {}
@@ -99,9 +101,21 @@ class Digester:
         """Give the digest of what code says, without what it refers to."""
         return self._apart(label, lambda: self._code(code))
 
-    def add_imports(self, facts: Facts) -> None:
-        """Take in what code imports while it runs; each is noted under its own name."""
-        self._imports(facts)
+    def add_names(self, label: str, names: Iterable[str], scope: Mapping[str, object], facts: Facts) -> bytes:
+        """Give the digest of what code means by *names*, each of which is noted too, and of its imports.
+
+        Raises:
+            NoKeyError: It cannot be told reliably.
+        """
+
+        def fill() -> None:
+            self._names(sorted(names), scope, facts)
+            self._imports(facts)
+
+        try:
+            return self._apart(label, fill)
+        except RecursionError as error:
+            raise NoKeyError("its parts are nested too deeply") from error
 
     def _apart(self, label: str, fill: Callable[[], None]) -> bytes:
         """Have a digest of its own for what *fill* writes, which then counts where it stands."""
@@ -125,6 +139,11 @@ class Digester:
     def _memory(self, memory: memoryview) -> None:
         self._hash.update(struct.pack("<Q", memory.nbytes))
         self._hash.update(memory)
+
+    def _skips(self, nbytes: int) -> bool:
+        if not self._reads_memory:
+            self._write(struct.pack("<Q", nbytes))
+        return not self._reads_memory or not nbytes
 
     # --- one value
 
@@ -230,7 +249,7 @@ class Digester:
             self._items(elements)
             self._frames = frames
             return
-        if not values.size or not values.dtype.itemsize:
+        if self._skips(values.nbytes):
             return
         plain = values.view(np.ndarray)
         flat = plain.T if flags.f_contiguous and not flags.c_contiguous else plain
@@ -297,7 +316,7 @@ class Digester:
             self._roots[storage.data_ptr()] = f"{self._label} {self._count}"
             self.shared[storage.data_ptr()] = tensor
             self._kept.append(storage)
-        if tensor.numel():
+        if not self._skips(tensor.numel()):
             flat = plain.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1)
             self._memory(memoryview(flat.view(torch.uint8).numpy()))
         self._add(tensor.grad)
@@ -405,10 +424,10 @@ class Digester:
         if facts.writes:
             name = min(facts.writes)
             raise NoKeyError(f"{code.co_name} binds the global {name}, which its result would not do again")
-        self.names(sorted(facts.reads), scope, facts)
+        self._names(sorted(facts.reads), scope, facts)
         self._imports(facts)
 
-    def names(self, names: Iterable[str], scope: Mapping[str, object], facts: Facts) -> None:
+    def _names(self, names: Iterable[str], scope: Mapping[str, object], facts: Facts) -> None:
         """Take in globals by name, each under a label of its own."""
         outer, self._definitions = self._definitions, 0
         module = scope.get("__name__")

@@ -14,7 +14,14 @@ from joblib.func_inspect import filter_args
 from joblib.memory import MemorizedFunc, MemorizedResult, NotMemorizedResult, register_store_backend
 
 from keepstate._results import digest, modules
-from keepstate._results.calls import ARGUMENT_CHARACTERS, VALUE, Work, run_kept, usable, warn_once
+from keepstate._results.calls import (
+    ARGUMENT_CHARACTERS,
+    VALUE,
+    run_kept,
+    shared_with,
+    usable,
+    warn_once,
+)
 from keepstate._results.digest import NoKeyError
 from keepstate._results.key import Inputs
 from keepstate._results.running import running_results
@@ -185,13 +192,7 @@ class KeptFunction(MemorizedFunc):  # type: ignore[misc]
     ) -> tuple[Any, dict[str, object]]:
         self._before_call(args, kwargs)
         began = results.clock.monotonic()
-        work = Work(
-            name=self.func_id,
-            look=lambda: self._look(args, kwargs),
-            run=lambda: {VALUE: self.func(*args, **kwargs)},
-            arguments=_shown(self._arguments(args, kwargs)),
-        )
-        values, why, head = run_kept(results, work, inputs)
+        values, why, head = run_kept(results, _Call(self, args, kwargs), inputs)
         if self._verbose > 0:
             self._print_duration(results.clock.monotonic() - began)
         if why:
@@ -288,6 +289,33 @@ class KeptFunction(MemorizedFunc):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"<{self.func_id}, whose results keepstate keeps>"
+
+
+class _Call:
+    """One call, as :class:`~keepstate._results.calls.Work`."""
+
+    def __init__(self, kept: KeptFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.name: str = kept.func_id
+        self._kept = kept
+        self._given = args, kwargs
+        self._arguments = _shown(kept._arguments(args, kwargs))  # before they may be changed
+
+    def run(self) -> dict[str, object]:
+        args, kwargs = self._given
+        return {VALUE: self._kept.func(*args, **kwargs)}
+
+    def harm(self, inputs: Inputs, given: digest.Digester) -> str:
+        try:
+            now = self._kept._look(*self._given)
+        except NoKeyError as error:
+            return f"it has changed what it uses: {error}"
+        if now.key != inputs.key:
+            changed = ", ".join(inputs.changed_to(now.parts))
+            return f"it changes {changed or 'what it uses'}, which its result would not do again"
+        return shared_with(given, inputs.digester)
+
+    def said(self) -> dict[str, object]:
+        return {"arguments": self._arguments}
 
 
 def rebuild(

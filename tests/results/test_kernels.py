@@ -31,7 +31,7 @@ def test_a_result_is_there_after_a_kill(kernel):
 
 
 def test_a_result_is_found_by_what_was_restored(kernel):
-    """Functions, classes and variables that come back with the state are the same as those that cells make."""
+    """Functions, classes and variables that come back with the state are as those that cells make."""
     first = kernel()
     first.run(F + "keepstate.track('all')")
     assert "training" in first.run("m = train(5); words = {'some', 'words', 'here'}").text
@@ -75,9 +75,8 @@ def test_two_kernels_keep_the_same_result_at_once(kernel):
 def test_a_function_may_be_decorated_before_the_session_and_called_after_it(kernel):
     """Without a session the call says what to do."""
     one = kernel("import keepstate\n" + F)
-    assert (
-        "SessionError: no session is running: call keepstate.start()" in one.run("train(2)", ok=False).error
-    )
+    said = one.run("train(2)", ok=False).error
+    assert "SessionError: no session is running: call keepstate.start()" in said
     one.run("keepstate.start(store='store')")
     assert "training" in one.run("train(2)").text
     assert "training" not in one.run("train(2)").text

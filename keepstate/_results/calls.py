@@ -163,11 +163,17 @@ _said: set[tuple[str, str]] = set()
 
 
 def warn_once(name: str, why: str, say: Callable[[str], None]) -> None:
-    """Say why something is not kept, once in a process; a warning never becomes an error of the call."""
+    """Say something of a function, once in a process; a warning never becomes an error of the call.
+
+    Args:
+        name: Of the function.
+        why: Goes on from there.
+        say: Says it to a user who has warnings raised.
+    """
     if (name, why) in _said:
         return
     _said.add((name, why))
-    text = f"keepstate: the result of {name} is not kept, so it runs each time: {why}"
+    text = f"keepstate: {name} {why}"
     try:
         warnings.warn(text, NotKeptWarning, stacklevel=_levels_to_user())
     except NotKeptWarning:  # the user has warnings raised

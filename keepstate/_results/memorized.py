@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from keepstate._results.store import Results
 
 BACKEND = "keepstate"
+NOT_KEPT = "runs each time, because its result is not kept"
 _REFUSED = (
     "results in a keepstate store need more than joblib.Memory tells of a call: decorate with "
     "keepstate.cache, which takes the same options"
@@ -171,7 +172,7 @@ class KeptFunction(MemorizedFunc):  # type: ignore[misc]
             try:
                 return results.read(head)[VALUE], {}
             except (KeepstateError, OSError, MemoryError) as error:
-                self._warn(results, f"the kept one cannot be used: {error}")
+                self._warn(results, f"runs again, because what is kept cannot be used: {error}")
         return self._run(results, inputs, args, kwargs, shelving)
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
@@ -196,7 +197,7 @@ class KeptFunction(MemorizedFunc):  # type: ignore[misc]
         if self._verbose > 0:
             self._print_duration(results.clock.monotonic() - began)
         if why:
-            self._warn(results, why)
+            self._warn(results, f"{NOT_KEPT}: {why}")
         value = values[VALUE]
         if head is None:
             return (NotMemorizedResult(value) if shelving else value), {}
@@ -229,9 +230,10 @@ class KeptFunction(MemorizedFunc):  # type: ignore[misc]
         try:
             return self._look(args, kwargs)
         except NoKeyError as error:
-            self._warn(results, str(error))
+            self._warn(results, f"{NOT_KEPT}: {error}")
         except Exception as error:  # noqa: BLE001 - objects of the user's may raise anything when they are looked at
-            self._warn(results, f"what it depends on cannot be looked at: {type(error).__name__}: {error}")
+            said = f"what it depends on cannot be looked at: {type(error).__name__}: {error}"
+            self._warn(results, f"{NOT_KEPT}: {said}")
         return None
 
     def _kept(self, results: Results, inputs: Inputs, *, clear: bool) -> Head | None:
@@ -240,10 +242,12 @@ class KeptFunction(MemorizedFunc):  # type: ignore[misc]
             head = results.find(inputs.key)
             if head is None or usable(head, inputs):
                 if head is None and results.far_trouble is not None:
-                    self._warn(results, f"what the store has cannot be seen: {results.far_trouble}")
+                    self._warn(
+                        results, f"runs, because what the store has cannot be seen: {results.far_trouble}"
+                    )
                 return None
         except (KeepstateError, OSError) as error:
-            self._warn(results, f"the store cannot be read: {error}")
+            self._warn(results, f"runs, because the store cannot be read: {error}")
             return None
         callback = self.cache_validation_callback
         if callback is None or callback(metadata_of(head)):
@@ -252,7 +256,7 @@ class KeptFunction(MemorizedFunc):  # type: ignore[misc]
             try:
                 results.clear([head])
             except (KeepstateError, OSError) as error:
-                self._warn(results, f"an older result cannot be cleared: {error}")
+                self._warn(results, f"has an older result that cannot be cleared: {error}")
         return None
 
     def check_call_in_cache(self, *args: Any, **kwargs: Any) -> bool:
@@ -270,7 +274,7 @@ class KeptFunction(MemorizedFunc):  # type: ignore[misc]
         return self._kept(results, inputs, clear=False) is not None
 
     def clear(self, warn: bool = True) -> None:
-        """Use none of the results that were kept so far, here or on any other machine.
+        """Use none of the results that were kept so far, here or in any session that begins later.
 
         Raises:
             SessionError: No session is running.

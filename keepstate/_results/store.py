@@ -78,6 +78,8 @@ class Results:
     far_trouble: str | None = None
     """Why it could not be seen what is at the far side; ``None``: it was seen, or not asked for."""
     _looked: bool = False
+    _seen: tuple[Head, ...] = ()
+    """What was there when it was looked."""
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     # --- finding
@@ -91,20 +93,20 @@ class Results:
         with self._lock:
             heads = self._here(key)
             if not heads and self.far is not None:
-                heads = [head for head in self._there() if head.lineage == key]
+                self._look()
+            heads += [head for head in self._seen if head.lineage == key]
         return next((head for head in newest_first(heads)[:1] if _is_usable(head)), None)
 
     def _here(self, key: str | None = None) -> list[Head]:
         heads = self.repository.heads(project=self.project, member=self.member, notebook=RESULTS, lineage=key)
         return [head for head in heads if head.result is not None]
 
-    def _there(self) -> list[Head]:
+    def _look(self) -> None:
         """Look at the far side once in a session: what another machine puts there later is not seen."""
-        assert self.far is not None
-        if not self._looked:
+        if self.far is not None and not self._looked:
             self._looked = True
             self.far_trouble = self.far.look_for_results()
-        return [head for head in self.far.results() if head.result is not None]
+            self._seen = tuple(head for head in self.far.results() if head.result is not None)
 
     def of_function(self, function: str) -> list[Head]:
         """Give all results of a function, newest first.
@@ -113,9 +115,9 @@ class Results:
             StoreError: The store cannot be read.
         """
         with self._lock:
-            every = {head.id: head for head in [*self._there(), *self._here()]} if self.far else None
-            heads = list(every.values()) if every is not None else self._here()
-        return newest_first(head for head in heads if self._is_of(head, function))
+            self._look()
+            every = {head.id: head for head in (*self._seen, *self._here())}
+        return newest_first(head for head in every.values() if self._is_of(head, function))
 
     def _is_of(self, head: Head, function: str) -> bool:
         """Say whether it is of that function; those of other notebooks may be called the same."""
@@ -216,10 +218,8 @@ class Results:
         )
 
     def _next_sequence(self, key: str) -> int:
-        heads = self._here(key)
-        if self.far is not None:
-            heads += [head for head in self.far.results() if head.lineage == key]
-        return 1 + max((head.sequence for head in heads), default=0)
+        known = [*self._here(key), *(head for head in self._seen if head.lineage == key)]
+        return 1 + max((head.sequence for head in known), default=0)
 
     def _too_large(self, nbytes: int) -> str:
         if self.budget_bytes is not None and nbytes * BUDGET_SHARE > self.budget_bytes:
@@ -243,7 +243,7 @@ class Results:
     # --- clearing
 
     def clear(self, heads: Sequence[Head]) -> None:
-        """Have these results used no more, here and, once that is sent, on any machine.
+        """Have these results used no more, here and wherever the far store is looked at once that is sent.
 
         Raises:
             StoreError: The store cannot be written.

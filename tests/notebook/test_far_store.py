@@ -256,3 +256,45 @@ def test_finish_proves_before_it_returns_and_gives_the_machine_back_only_then(pl
     assert levels[0] == "verified"
     machine.wipe()
     assert place.machine().kernel().say("[step, torn()]") == [1, []]
+
+
+RESULT = """
+@keepstate.cache
+def heavy(n):
+    print("ran")
+    return np.arange(n)
+"""
+
+
+def test_a_result_of_a_function_is_found_on_a_new_machine(place):
+    """Where the far store alone has it; what was cleared is not, and a dead network costs one sentence."""
+    machine = place.machine()
+    kernel = machine.kernel()
+    kernel.run(BEGIN + RESULT + "keepstate.snapshot('a state')")
+    assert kernel.run("heavy(1000), heavy(2000); heavy.call_and_shelve(2000).clear()").text == "ran\nran\n"
+    wait_until(lambda: len(machine.verified()) >= 3, "the results are at the store", 60)
+    machine.wipe()
+    other = place.machine().kernel()
+    other.run(RESULT)
+    assert other.run("print(heavy(1000).sum())").text == "499500\n"
+    assert other.run("print(heavy(2000).sum())").text == "ran\n1999000\n"
+    assert other.say("[each.note for each in keepstate.snapshots() if each.note]") == ["a state"]
+    listed = place.command("log", "--results")
+    assert "heavy(n=1000)" in listed.stdout, listed.stdout + listed.stderr
+    assert "heavy" not in place.command("log").stdout
+    place.must_be_sound()
+
+
+def test_results_are_computed_where_the_store_cannot_be_reached(place):
+    """What is kept there cannot be seen, which is said once."""
+    with FlakyProxy(place.server.port) as proxy:
+        kernel = place.machine(address=place.server.address("bucket", place.folder, url=proxy.url)).kernel()
+        kernel.run(f"import warnings\n{RESULT}")
+        proxy.cut()
+        said = kernel.run(
+            "with warnings.catch_warnings(record=True) as found:\n"
+            "    warnings.simplefilter('always')\n    heavy(10); heavy(20); heavy(10)\n"
+            "print([str(each.message) for each in found])"
+        ).text
+    assert said.count("ran") == 2
+    assert said.count("what the store has cannot be seen") == 1

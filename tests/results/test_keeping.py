@@ -1,6 +1,9 @@
 """Where results are: found, read back and checked, cleared, pruned; and what a damaged or full store does."""
 
+import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 
@@ -33,7 +36,7 @@ def test_a_damaged_result_is_a_miss_and_is_kept_anew(notebook, where):
         pack.write_bytes(raw)
     notebook.restart()
     notebook.run(BIG)
-    with pytest.warns(NotKeptWarning, match="the kept one cannot be used"):
+    with pytest.warns(NotKeptWarning, match="what is kept cannot be used"):
         assert (notebook.get("f(1)") == value).all()
     assert notebook.runs == 1
     assert (notebook.get("f(1)") == value).all()
@@ -274,3 +277,72 @@ def test_what_is_cleared_stays_cleared_within_a_budget(notebook):
     notebook.get("f(1), f.clear()")
     (left,) = kept(notebook, budget_bytes=1)
     assert left.result.cleared
+
+
+def test_a_full_store_lets_half_of_the_results_go(notebook):
+    """They can be computed again; the next save of the state may need their room."""
+    from keepstate._session.identity import Identity
+    from keepstate._session.options import Options
+    from keepstate._session.pruning import Pruning
+
+    notebook.run(BIG)
+    notebook.get("[f(n, 10) for n in range(5)]")
+    options = Options.__new__(Options)
+    for name, value in {"keep_last": None, "budget_bytes": None}.items():
+        object.__setattr__(options, name, value)
+    repository = notebook.results.repository
+    Pruning(repository, Identity("p", "m", "n"), options, "none", notebook.results.clock).make_room()
+    assert notebook.get("[f.check_call_in_cache(n, 10) for n in range(5)]") == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
+
+
+BESIDE = """
+import numpy as np, keepstate
+s = keepstate.start(store="store", budget="3500kB", notebook="n")
+@keepstate.cache
+def heavy(n): return np.random.default_rng(n).random(150_000)
+def state(n): return np.random.default_rng(1000 + n).random(100_000)
+"""
+
+
+def test_results_never_take_the_room_of_the_state(tmp_path):
+    """Within a budget the results go, and all of the state comes back."""
+    first = run_script(
+        tmp_path,
+        """
+for n in range(4):
+    x = state(n); keepstate.track("x"); keepstate.snapshot(f"state {n}"); heavy(n)
+s._saving.pruning.now()
+print(len(keepstate.snapshots()), [heavy.check_call_in_cache(n) for n in range(4)], s.status().error)
+""",
+    )
+    assert first == "4 [False, False, False, False] None"
+    assert run_script(tmp_path, "print((x == state(3)).all(), len(keepstate.snapshots()))") == "True 4"
+
+
+def run_script(folder, code):
+    """Run a script with a session in a process of its own; give the last line that it prints."""
+    path = folder / "script.py"
+    path.write_text(BESIDE + code)
+    outside = {
+        name: value for name, value in os.environ.items() if not name.startswith(("KEEPSTATE", "JPY_"))
+    }
+    done = subprocess.run(
+        [sys.executable, str(path)], cwd=folder, capture_output=True, text=True, check=False, env=outside
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[-1]
+
+
+def test_a_notebook_may_not_be_called_as_the_place_of_results(tmp_path):
+    """Its states would be taken for results."""
+    import keepstate
+    from keepstate.errors import IdentityError
+
+    with pytest.raises(IdentityError, match="another name"):
+        keepstate.start(store=tmp_path / "store", notebook=RESULTS, namespace={})

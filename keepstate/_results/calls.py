@@ -97,7 +97,10 @@ def _drawn(before: Mapping[str, object]) -> str:
     """Say whether random numbers were drawn since; empty: none."""
     after = _states()
     if drawn := sorted(key for key, state in before.items() if after.get(key) != state):
-        return f"it draws from the global random numbers of {', '.join(drawn)}, or seeds them"
+        return (
+            f"it draws from the global random numbers of {', '.join(drawn)}, or seeds them: give it a generator"
+            " of its own, or random_state="
+        )
     if loaded := sorted(after.keys() - before.keys()):
         return f"it has imported {', '.join(loaded)} and may have drawn random numbers: the next one is kept"
     return ""
@@ -133,11 +136,18 @@ def run_kept(results: Results, work: Work, inputs: Inputs) -> tuple[dict[str, ob
     Returns:
         The values; why they were not kept, or nothing; and the result as it was kept.
     """
-    _make_numpy_ready()
-    random = _states()
+    random = None
+    why = "its random numbers cannot be watched"
+    try:
+        _make_numpy_ready()
+        random = _states()
+    except Exception as error:  # noqa: BLE001 - whatever a library does, the call must run
+        why = f"{why}: {type(error).__name__}: {error}"
     began = results.clock.monotonic()
     values = work.run()
     seconds = results.clock.monotonic() - began
+    if random is None:
+        return values, why, None
     try:
         given = look_at_values(values)
         why = _drawn(random) or work.harm(inputs, given)
@@ -154,8 +164,10 @@ def run_kept(results: Results, work: Work, inputs: Inputs) -> tuple[dict[str, ob
         head = None if why else results.find(inputs.key)
     except NoKeyError as error:
         return values, f"whether it would come back as it was cannot be told: {error}", None
-    except (KeepstateError, OSError, MemoryError, RecursionError) as error:
+    except (KeepstateError, OSError) as error:
         return values, str(error) or type(error).__name__, None
+    except Exception as error:  # noqa: BLE001 - what was computed must be returned, whatever keeping it raises
+        return values, f"{type(error).__name__}: {error}", None
     return values, why, head
 
 

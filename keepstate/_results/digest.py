@@ -42,7 +42,13 @@ _MADE_ANEW = frozenset(
     | {"__static_attributes__", "__annotate_func__", "__annotations_cache__", "__qualname__"}
 )  # fmt: skip
 """What a class has of its own making, or of where it stands."""
+_RANDOM_STATE = frozenset(
+    {"fork_rng", "get_rng_state", "set_rng_state", "getstate", "setstate", "get_state", "set_state"}
+)
+"""By these code may draw from the global random numbers, and leave them as they were."""
 _MODULES = types.ModuleType
+_HEAP_TYPE = 1 << 9
+"""``Py_TPFLAGS_HEAPTYPE``: of others nobody can change an attribute."""
 HANDLERS: dict[type, Callable[[Digester, Any], None]] = {}
 """For types of ours that wrap something of the user's."""
 
@@ -74,12 +80,17 @@ class Digester:
         self._definitions = 0
         self._frames = 0
         self._orders = blake3()
+        self._origins: dict[str, modules.Origin] = {}
+        self._unpatched: set[type] = set()
+        self._looked_into: set[str] = set()
         self._contents: dict[str, bytes] = {}
         self.inputs: dict[str, bytes] = {}
         """What was looked at → digest: each value, and each global of the notebook behind it."""
         self.shared: dict[int, object] = {}
         """Id → object, of each that may change and be shared: of memory, the array that owns it."""
         self.libraries: set[str] = set()
+        self.may_hide_draws = False
+        """Whether own code may put the global random numbers back as they were."""
 
     @property
     def orders(self) -> bytes:
@@ -169,6 +180,9 @@ class Digester:
             self._scalar(value)
         elif _is_of(kind, "torch", "Tensor"):
             self._tensor(value)
+        elif _is_of(kind, "pyarrow", "Buffer"):
+            self._write(b"buffer")
+            self._memory(memoryview(value).cast("B"))  # its reduce would copy it
         else:
             self._instance(value)
 
@@ -430,6 +444,7 @@ class Digester:
     def _names(self, names: Iterable[str], scope: Mapping[str, object], facts: Facts) -> None:
         """Take in globals by name, each under a label of its own."""
         outer, self._definitions = self._definitions, 0
+        self.may_hide_draws |= bool(facts.attributes & _RANDOM_STATE)
         module = scope.get("__name__")
         prefix = f"{module}." if modules.origin_of(module) == "local" else ""
         try:
@@ -439,6 +454,7 @@ class Digester:
                 else:
                     builtin = vars(builtins).get(name)
                     self._write(b"builtin" if builtin is not None else b"unbound", name.encode())
+                    self._patches("builtins", vars(builtins), (name,))
         finally:
             self._definitions = outer
 
@@ -448,12 +464,58 @@ class Digester:
             self._apart(label, lambda: self._add(value))
             return
         self._add(value)
+        if modules.origin_of(value.__name__) == "library":
+            self._looked_into.clear()
+            self._patches(value.__name__, vars(value), facts.attributes)
         if modules.origin_of(value.__name__) == "local":
             # What the program itself may have put there counts, and not only what is in the file.
             inside = vars(value)
             for name in sorted(facts.attributes & inside.keys()):
                 if id(inside[name]) not in self._numbers:
                     self._value_of_name(f"{value.__name__}.{name}", inside[name], facts)
+
+    def _patches(self, owner: str, inside: Mapping[str, object], names: Iterable[str]) -> None:
+        """Take in what the notebook has put into a library in the place of what was there.
+
+        Nothing else is written: what a module has loaded so far is no part of any value.
+        """
+        if not self._exact:
+            return
+        for name in sorted(inside.keys() & names):
+            value: Any = inside[name]
+            if isinstance(value, staticmethod | classmethod):
+                value = value.__func__
+            elif isinstance(value, property):
+                value = value.fget
+            if type(value) is _MODULES:
+                if value.__name__.startswith(f"{owner}.") and value.__name__ not in self._looked_into:
+                    self._looked_into.add(value.__name__)
+                    self._patches(value.__name__, vars(value), names)
+            elif type(value) is types.FunctionType:
+                self._patch(f"{owner}.{name}", value, value.__globals__.get("__name__"))
+            elif isinstance(value, type):
+                self._patch(f"{owner}.{name}", value, value.__module__)
+                self._patches_of_class(value)
+
+    def _patch(self, label: str, value: object, module: object) -> None:
+        if self._origin(module) != "library" and id(value) not in self._numbers:
+            self._apart(label, lambda: self._add(value))
+
+    def _patches_of_class(self, cls: type) -> None:
+        for base in cls.__mro__:
+            known = base in self._unpatched or not base.__flags__ & _HEAP_TYPE
+            if not known and self._origin(base.__module__) == "library":
+                self._unpatched.add(base)
+                inside = type.__dict__["__dict__"].__get__(base)
+                methods = [name for name, value in inside.items() if not isinstance(value, type)]
+                self._patches(base.__qualname__, inside, methods)
+
+    def _origin(self, module: object) -> modules.Origin:
+        """Say where a module comes from; of most classes hundreds of functions are asked for."""
+        key = str(module)
+        if key not in self._origins:
+            self._origins[key] = modules.origin_of(module)
+        return self._origins[key]
 
     def _imports(self, facts: Facts) -> None:
         for name in sorted(facts.imports):
@@ -493,6 +555,7 @@ class Digester:
         if own == "library" and is_importable(cls):
             self._library(cls.__module__)
             self._write(b"class", cls.__module__.encode(), cls.__qualname__.encode())
+            self._patches_of_class(cls)
             return
         if not self._exact and "<locals>" not in cls.__qualname__:
             self._write(b"class", str(cls.__module__).encode(), cls.__qualname__.encode())

@@ -1,8 +1,11 @@
 """What a function depends on besides its arguments: a change of it has the function run again."""
 
+import builtins
 import sys
+import textwrap
 import warnings
 
+import numpy as np
 import pytest
 
 from keepstate.errors import NotKeptWarning
@@ -196,7 +199,6 @@ def test_what_the_notebook_puts_into_an_own_module_counts(notebook, local_module
 
 def test_another_version_of_a_library_runs_it_again(notebook, monkeypatch):
     """A library that was used counts, also one that others use unseen."""
-    np = pytest.importorskip("numpy")
     notebook.run("import json\n@keepstate.cache\ndef f():\n    print('ran')\n    return json.dumps([1])")
     notebook.get("f()")
     monkeypatch.setattr(np, "__version__", "0.9")
@@ -242,3 +244,26 @@ def test_a_function_that_calls_itself_is_kept(notebook):
     assert notebook.runs == 4
     assert notebook.get("f(4) + f(2)") == 26
     assert notebook.runs == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "patch"),
+    [
+        ("textwrap.dedent(' a')", (textwrap, "dedent")),
+        ("textwrap.TextWrapper().fill('a')", (textwrap.TextWrapper, "fill")),
+        ("np.linalg.norm([1.0])", (np.linalg, "norm")),
+        ("len([1])", (builtins, "len")),
+    ],
+)
+def test_what_the_notebook_puts_into_a_library_counts(notebook, monkeypatch, body, patch):
+    """A library's function that was replaced is another one."""
+    cell = f"import textwrap, numpy as np\n@keepstate.cache\ndef f():\n    print('ran')\n    return {body}"
+    notebook.run(cell)
+    before = notebook.get("f()")
+    notebook.run("def mine(*args): return 'mine'")
+    with monkeypatch.context() as patching:
+        patching.setattr(*patch, notebook.get("mine"))
+        given = notebook.get("f()")
+    assert given == "mine"
+    assert notebook.get("f()") == before
+    assert notebook.runs == 2

@@ -98,8 +98,8 @@ def _drawn(before: Mapping[str, object]) -> str:
     after = _states()
     if drawn := sorted(key for key, state in before.items() if after.get(key) != state):
         return (
-            f"it draws from the global random numbers of {', '.join(drawn)}, or seeds them: give it a generator"
-            " of its own, or random_state="
+            f"it draws from the global random numbers of {', '.join(drawn)}, or seeds them: give it a "
+            "generator of its own, or random_state="
         )
     if loaded := sorted(after.keys() - before.keys()):
         return f"it has imported {', '.join(loaded)} and may have drawn random numbers: the next one is kept"

@@ -9,7 +9,7 @@ import pytest
 
 from keepstate._model.manifest import RESULTS
 from keepstate._repository import Repository
-from keepstate.errors import InvalidInputError, NotFoundError, NotKeptWarning
+from keepstate.errors import CodecError, InvalidInputError, NotFoundError, NotKeptWarning
 
 BIG = """
 import numpy as np
@@ -76,6 +76,17 @@ def test_a_value_that_came_back_as_another_is_not_given(notebook, monkeypatch):
     # The class is part of the key here; a result of another function need not name it.
     head = notebook.results.of_function("__main__.f")[0]
     with pytest.raises(Exception, match="came back as something else"):
+        notebook.results.read(head)
+
+
+def test_a_value_whose_class_is_gone_is_not_given(notebook):
+    """It would come with a class of its own, which is no other's."""
+    notebook.run("class A: pass\n@keepstate.cache\ndef f(): return A()")
+    notebook.get("f()")
+    head = notebook.results.of_function("__main__.f")[0]
+    assert type(notebook.results.read(head)["result"]) is notebook.get("A")
+    notebook.run("class A: changed = True")
+    with pytest.raises(CodecError, match="A, which is not there as it was"):
         notebook.results.read(head)
 
 
@@ -316,7 +327,7 @@ def test_results_never_take_the_room_of_the_state(tmp_path):
         tmp_path,
         """
 for n in range(4):
-    x = state(n); keepstate.track("x"); keepstate.snapshot(f"state {n}"); heavy(n)
+    x = state(n); keepstate.track("x"); keepstate.snapshot(); heavy(n)
 s._saving.pruning.now()
 print(len(keepstate.snapshots()), [heavy.check_call_in_cache(n) for n in range(4)], s.status().error)
 """,

@@ -137,11 +137,9 @@ def test_frames_that_copy_on_write_may_share_memory(notebook):
     [
         ("(i for i in [1])", "running generator"),
         ("__import__('threading').Lock()", "a lock"),
-        ("open('/dev/null')", "open file|TextIOWrapper"),
-        ("__import__('sqlite3').connect(':memory:')", "database connection"),
+        ("memoryview(b'ab')[1:]", "memoryview"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_result_that_cannot_be_stored_is_given_and_said(notebook, value, why):
     """The function just runs."""
     body = f"@keepstate.cache\ndef f():\n    print('ran')\n    return {value.replace('__import__', 'load')}"

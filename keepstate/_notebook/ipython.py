@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType
 
     from keepstate._model.cells import Ending
-
     from keepstate._results.store import Results
 
 

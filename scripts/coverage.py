@@ -29,7 +29,8 @@ HEAD = """# What is kept
 Written by `make coverage` from tests/kinds. Each kind of object is made in a notebook, kept, changed, kept
 again; the kernel is killed with `kill -9`, a new one restores it, makes the same object anew and compares
 the two by the library's own equality, and checks that the change was seen, that what was shared still is,
-and that the object is of use. *Kept*: all of that holds. *Reported*: the name is left unbound, with the
+and that the object is of use. *Kept*: all of that holds. *Rebuilt*: it cannot be kept, and
+`keepstate.rebuild()` makes it again from the recorded cells. *Reported*: the name is left unbound, with the
 reason shown here. *Wrong*: anything else.
 """
 

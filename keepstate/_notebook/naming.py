@@ -359,7 +359,9 @@ class _Reader:
         """Walk what the shell is called for."""
         is_magic = call in ("run_line_magic", "run_cell_magic") and texts
         name, *rest = texts if is_magic else ["system", *texts]
-        if name in RUN_THEIR_TEXT:
+        if name == "keep" and len(rest) == 2:  # names, and a cell
+            self.statements(ast.parse(self._transform(rest[1])).body)
+        elif name in RUN_THEIR_TEXT:
             for number, text in enumerate(rest):
                 options = OPTIONS.match(text)
                 code = text[0 if options is None else options.end() :]

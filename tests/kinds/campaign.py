@@ -22,9 +22,8 @@ class Result:
 
     @property
     def as_expected(self):
-        """Whether it is what the kind says, and, if it is reported, for the reason given there."""
-        why = self.kind.reported or ""
-        return self.outcome == self.kind.expected and why.lower() in self.detail.lower()
+        """Whether it is what the kind says, and, if it is not kept, for the reason given there."""
+        return self.outcome == self.kind.expected and self.kind.why.lower() in self.detail.lower()
 
 
 def run(library, place):
@@ -41,15 +40,14 @@ def run(library, place):
     looked_at = [name for name, kind in names.items() if kind.expected == "kept" or kind.same]
     with Kernel(place) as kernel:
         kernel.run(f"{library.imports}\nanchor = 1")  # there is a snapshot if nothing else can be kept
-        for name, kind in names.items():
-            kernel.run(f"{kind.build}\n{name} = x")
-        kernel.run("del x")
         kernel.run(inside)
         kernel.run(
             f"keepstate.start(store={store!r}, notebook='kinds', interval=3600, restore='off', "
             f"track={['anchor', *names]!r})"
         )
-        kernel.run("keepstate.snapshot()")
+        for name, kind in names.items():
+            kernel.run(f"{kind.build}\n{name} = x")
+        kernel.run("del x\nkeepstate.snapshot()")
         for name, kind in names.items():
             if kind.change:
                 kernel.run(f"x = {name}\n{kind.change}\n{name} = x\ndel x")
@@ -65,12 +63,17 @@ def run(library, place):
         failed = kernel.evaluate("dict(session.restored.failed)")
         bound = [name for name in names if name not in skipped and name not in failed]
         wrong = json.loads(kernel.evaluate(judge(bound, "keepstate.load")))
-    return [_result(kind, name, skipped, failed, unharmed, wrong) for name, kind in names.items()]
+        lost = [name for name, kind in names.items() if kind.expected == "rebuilt" and name not in bound]
+        kernel.run(f"{library.imports}\nrebuilt = keepstate.rebuild(*{lost!r}).run() if {lost!r} else None")
+        made = [name for name in lost if kernel.evaluate(f"{name!r} in globals()")]
+        wrong |= json.loads(kernel.evaluate(judge(made, None)))
+    why = {**failed, **skipped}
+    return [_result(kind, name, why.get(name), unharmed, wrong, name in made) for name, kind in names.items()]
 
 
-def _result(kind, name, skipped, failed, unharmed, wrong):
+def _result(kind, name, why, unharmed, wrong, rebuilt):
     if unharmed.get(name):
         return Result(kind, "wrong", f"capturing has changed it: {unharmed[name]}")
-    if name in skipped or name in failed:
-        return Result(kind, "reported", skipped.get(name) or failed[name])
-    return Result(kind, "wrong", wrong[name]) if wrong[name] else Result(kind, "kept")
+    if wrong.get(name):
+        return Result(kind, "wrong", wrong[name])
+    return Result(kind, "kept") if why is None else Result(kind, "rebuilt" if rebuilt else "reported", why)

@@ -17,7 +17,8 @@ They are written down in the text files of this folder, one for each library::
 ``x`` is the object throughout; it is made the same way each time. *change* changes it or binds it anew; it is
 left out where nothing can change. *same* says whether the restored ``x`` equals ``y``, which was made and
 changed anew; it may use both up, and is ``x == y`` if it is left out. *use* is what else a restored one must
-do. ``--- reported: why`` is there for what cannot be kept, with a part of the reason that the user reads.
+do. ``--- reported: why`` is there for what cannot be kept, with a part of the reason that the user reads;
+``--- rebuilt: why`` likewise, where ``keepstate.rebuild()`` makes it again from the cells.
 ``main`` holds the variables of the notebook.
 """
 
@@ -39,17 +40,15 @@ class Kind:
     change: str = ""
     same: str = ""
     use: str = ""
-    reported: str | None = None
-
-    @property
-    def expected(self):
-        """What must come of it."""
-        return "kept" if self.reported is None else "reported"
+    expected: str = "kept"
+    """What must come of it: ``kept``, ``rebuilt`` or ``reported``."""
+    why: str = ""
+    """A part of the reason why it is not kept."""
 
     @property
     def comparison(self):
         """The expression that compares."""
-        return self.same or ("x == y" if self.reported is None else "type(x).__name__ == type(y).__name__")
+        return self.same or ("x == y" if self.expected == "kept" else "type(x).__name__ == type(y).__name__")
 
 
 @dataclass(slots=True)
@@ -87,8 +86,9 @@ def _kind(section):
     kind = Kind(name.strip(), build.strip())
     for part in parts:
         what, _, code = part.partition("\n")
-        if what.startswith("reported:"):
-            kind.reported = what.partition(":")[2].strip()
+        if what.startswith(("reported:", "rebuilt:")):
+            kind.expected, _, why = what.partition(":")
+            kind.why = why.strip()
         elif what in ("change", "same", "use"):
             setattr(kind, what, code.strip())
         else:

@@ -61,6 +61,7 @@ def test_magics_and_shell_lines_are_understood(guarded):
     one.run("a = 2\nfiles = !ls")
     one.run("%time b = a * 2")
     one.run("%%capture out\nc = a + b")
+    one.run("%%keep kept\nkept = a * 2")
     one.run("!echo {a} > out.txt")
     one.run("%run -i nothing.py", ok=False)
     one.run("last = 1")
@@ -68,6 +69,7 @@ def test_magics_and_shell_lines_are_understood(guarded):
     cells = by_line(one)
     assert names(cells["a = 2"])[1] == ["a", "files"]
     assert names(cells["%time b = a * 2"]) == (["a"], ["b"], [])
+    assert names(cells["%%keep kept"])[:2] == (["a"], ["kept"])
     assert names(cells["%%capture out"])[:2] == (["a", "b"], ["c", "out"])
     assert not cells["!echo {a} > out.txt"].is_open
     assert cells["%run -i nothing.py"].is_open

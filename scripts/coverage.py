@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -115,6 +116,7 @@ def _table(name, stacks, found):
 
 
 if __name__ == "__main__":
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # what older kernels would say about it
     if len(sys.argv) > 1:
         measure(sys.argv[1], sys.argv[2:])
     page(json.loads(RAW.read_text()))

@@ -30,6 +30,9 @@ _HEAP_TYPE = 1 << 9
 _TYPES = {value: name for name, value in vars(types).items() if type(value) is type}
 _SHELL = ("__module__", "__slots__", "__orig_bases__")
 """What must be there when the class is made."""
+_SEEN_BY_PYDANTIC = "__pydantic_parent_namespace__"
+"""Where pydantic keeps what the code around a class could see. To it a cell of IPython 7 or 8 is no
+``<module>``, so that this is the whole notebook, where it looks anyway."""
 _MADE_ANEW = ("__dict__", "__weakref__", "_abc_impl", "__module__", "__annotate_func__", "__slotnames__")
 
 
@@ -67,6 +70,9 @@ def _state(cls: type) -> dict[str, object]:
         for name, value in vars(cls).items()
         if not (name in _MADE_ANEW or _is_own_slot(cls, value) or is_of_this_python(name, value))
     }
+    around = state.get(_SEEN_BY_PYDANTIC)
+    if isinstance(around, dict) and "get_ipython" in around:
+        state[_SEEN_BY_PYDANTIC] = None
     if isinstance(cls, abc.ABCMeta):
         registry = [found for ref in abc._get_dump(cls)[0] if (found := ref()) is not None]  # type: ignore[attr-defined]
         if registry:

@@ -167,6 +167,7 @@ class Saving:
         self._ready = None
         with suppress(Exception):  # it is read when the picture is taken, and an error told there
             self._ready = self._read()
+            self._unfinished("statement")  # a long cell takes milliseconds to look through
 
     def _read(self) -> Ready:
         return Ready(self.clock.monotonic(), read_memory(), find_open_files())

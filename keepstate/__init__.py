@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from keepstate._api import (
     cache,
+    diff,
     finish,
     get,
     load,
@@ -28,6 +29,7 @@ from keepstate._api import (
     unwatch,
     watch,
 )
+from keepstate._model.diff import Change, Diff
 from keepstate._model.rebuild import RebuildReport
 from keepstate._model.snapshot import RestoreReport, Snapshot, Status
 from keepstate.errors import (
@@ -58,8 +60,10 @@ __all__ = [
     "AlreadyThereError",
     "AmbiguousError",
     "CaptureError",
+    "Change",
     "CodecError",
     "CredentialsError",
+    "Diff",
     "FormatError",
     "IdentityError",
     "IntegrityError",
@@ -79,6 +83,7 @@ __all__ = [
     "UnavailableError",
     "UntrackableError",
     "cache",
+    "diff",
     "finish",
     "get",
     "load",

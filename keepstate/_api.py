@@ -15,6 +15,7 @@ from keepstate.errors import InvalidInputError, SessionError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from keepstate._model.diff import Diff
     from keepstate._model.snapshot import RestoreReport, Snapshot, Status
     from keepstate._notebook import IPythonKernel
     from keepstate._results.store import Results
@@ -348,6 +349,32 @@ def load(name: str, *, at: object = None, member: str | None = None) -> object:
         SessionError: No session is running.
     """
     return _running().load(name, at=at, member=member)
+
+
+def diff(a: object, b: object = "now", *names: str) -> Diff:
+    """Say what was added, removed, rebound or changed between two states, name by name.
+
+    Nothing is bound and nothing is written. For ``"now"`` the live values of tracked names are compared as a
+    snapshot would find them; names that are not tracked are out of scope.
+
+    Args:
+        a: The earlier state: what *at* of :func:`restore` accepts, or ``"now"``.
+        b: The later one.
+        *names: Which; none: all that are in either.
+
+    Returns:
+        A table of the names that differ: ``rebound`` to another kind of object, or ``changed``, with shape,
+        dtype, columns, length and bytes. Unchanged names are counted.
+
+    Raises:
+        NotFoundError: There is no such snapshot, or neither state has one of *names*.
+        AmbiguousError: More than one snapshot begins with that id.
+        InvalidInputError: *a* or *b* is none of the above, or a datetime without a time zone.
+        IntegrityError: A snapshot's names cannot be read.
+        CaptureError: Live values cannot be looked at where the call stands.
+        SessionError: No session is running.
+    """
+    return _running().diff(a, b, *names)
 
 
 def get(name: str, make: Callable[[], object]) -> object:

@@ -15,6 +15,7 @@ from rich.console import Console
 from keepstate import __version__
 from keepstate._cli.answer import refusal
 from keepstate._cli.columns import plain
+from keepstate._cli.diff_cmd import diff
 from keepstate._cli.doctor_cmd import doctor
 from keepstate._cli.export_cmd import export
 from keepstate._cli.log_cmd import log
@@ -109,7 +110,7 @@ def _options(
     del version  # its callback has answered
 
 
-for _command in (log, show, export, verify, prune, usage, doctor):
+for _command in (log, show, diff, export, verify, prune, usage, doctor):
     app.command()(_answering(_command))
 
 

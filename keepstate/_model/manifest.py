@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 
 from keepstate._model.cells import Lost  # noqa: TC001 - msgspec resolves annotations at run time
+from keepstate._model.facts import Facts  # noqa: TC001 - msgspec resolves annotations at run time
 from keepstate._model.parts import Role  # noqa: TC001 - msgspec resolves annotations at run time
 from keepstate._model.snapshot import Consistency, Reason  # noqa: TC001
 
@@ -53,7 +54,7 @@ class MemberRecord(msgspec.Struct, frozen=True, array_like=True):
     source: str = ""
 
 
-class GroupRecord(msgspec.Struct, frozen=True):
+class GroupRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """One group: how to get its names back. Content-addressed, so an unchanged group costs nothing."""
 
     codec: str
@@ -64,6 +65,8 @@ class GroupRecord(msgspec.Struct, frozen=True):
     key: str
     stream: Ref
     parts: list[PartRecord]
+    facts: dict[str, Facts] = {}
+    """Name of a variable → what is known of its value without decoding it."""
 
 
 class Entry(msgspec.Struct, frozen=True):

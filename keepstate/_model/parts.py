@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from keepstate._model.facts import Facts
+
     Stream = bytes | bytearray | memoryview
 
 Role = Literal["variable", "definition"]
@@ -42,6 +44,8 @@ class Member:
     """Whether the name is bound in the notebook (a superseded class is kept, but not bound)."""
     source: str = ""
     """Source text of a definition, where it is known."""
+    facts: Facts | None = None
+    """What is recorded of a variable's value."""
 
 
 @dataclass(frozen=True, slots=True)

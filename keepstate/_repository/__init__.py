@@ -19,6 +19,7 @@ from keepstate._repository.floor import Room
 from keepstate._repository.history import newest_first
 from keepstate._repository.lease import Lease
 from keepstate._repository.manifests import DamagedManifest
+from keepstate._repository.naming import Naming
 from keepstate._repository.prune_report import PruneReport
 from keepstate._repository.repository import Repository
 from keepstate._repository.retention import Retention, kept_with_reasons
@@ -34,6 +35,7 @@ __all__ = [
     "DamagedManifest",
     "Joiner",
     "Lease",
+    "Naming",
     "Piece",
     "Problem",
     "ProjectUsage",

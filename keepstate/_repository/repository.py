@@ -236,6 +236,14 @@ class Repository:
         """
         return self._members.reader(member).part(record)
 
+    def leaves(self, ref: Ref, *, member: str | None = None) -> list[tuple[bytes, int]]:
+        """Give id and length of the chunks of a ref, which are the same wherever the bytes are.
+
+        Raises:
+            IntegrityError: A chunk is missing, or a list of them is damaged.
+        """
+        return self._members.reader(member).leaves(ref)
+
     @contextmanager
     def taking_in(self, coming: Coming) -> Iterator[None]:
         """Have reads inside the block wait for what is on its way here, instead of calling it missing."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from keepstate._capture import random_states
 from keepstate._model.cells import name_of_recipe
 from keepstate._model.folders import is_folder_name
 from keepstate._model.snapshot import RestoreReport, Snapshot
@@ -16,7 +17,7 @@ from keepstate._snapshot import Loader, best_of, find, snapshot_of, version_rema
 from keepstate.errors import IntegrityError, InvalidInputError, KeepstateError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from keepstate._base.clock import Clock
     from keepstate._model.kernel import Kernel
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from keepstate._session.folders import Folders
     from keepstate._session.identity import Identity
     from keepstate._session.recovery import Recovery
+    from keepstate._snapshot import Outcome
     from keepstate._tracking import Selection
 
 
@@ -55,7 +57,7 @@ class Kept:
         there = {manifest.id: manifest for manifest in self.far.manifests()}
         return newest_first({**there, **{manifest.id: manifest for manifest in self.here()}}.values())
 
-    def _asked_for(self) -> list[Head]:
+    def asked_for(self) -> list[Head]:
         """The same for a call that may wait: the store is looked at if it could not be at the start."""
         if self.far is not None and not self.far.looked:
             self.far.look()
@@ -111,7 +113,7 @@ class Kept:
     def restore(self, names: Sequence[str], *, at: object, overwrite: bool) -> RestoreReport:
         """Bind kept values; see :func:`keepstate.restore`."""
         began = self.clock.monotonic()
-        newest = self._asked_for()
+        newest = self.asked_for()
         head = find(newest, at)
         known = self.recovery.recipes.keys() | self.selection.recipes.keys()
         _must_have(head, [name for name in names if name not in known])
@@ -129,7 +131,7 @@ class Kept:
             if name in namespace and (not overwrite or (name in made_anew and not names))
         ]
         fresh = [name for name in wanted if name not in live]
-        outcome = self.recovery.decoding.decoded(chosen, fresh, definitions=not names)
+        outcome = self._decoded(chosen, fresh, all_of_it=not names)
         namespace.update(outcome.restored)
         anew, broken = self._make_anew(outcome.recipes, [name for name in fresh if name in made_anew])
         for name in (*outcome.restored, *anew):
@@ -146,6 +148,8 @@ class Kept:
             kept_live=tuple(live),
             remarks=(
                 *version_remarks(chosen),
+                *(_parted(chosen, outcome.restored) if names or live else ()),
+                *(_other_definitions(outcome) if names else ()),
                 *remarks,
                 *returned.remarks,
                 *(f"{name} was made anew by its recipe." for name in anew),
@@ -172,6 +176,13 @@ class Kept:
                 made.append(name)
         return made, broken
 
+    def _decoded(self, chosen: Manifest, names: Sequence[str], *, all_of_it: bool) -> Outcome:
+        """Decode names; unless random states are put back afterwards, none of them moves."""
+        if all_of_it:
+            return self.recovery.decoding.decoded(chosen, names)
+        with random_states.undisturbed():
+            return self.recovery.decoding.decoded(chosen, names, definitions=False)
+
     def load(self, name: str, *, at: object, member: str | None) -> object:
         """Return a kept value and bind nothing; see :func:`keepstate.load`."""
         if member is not None and member != self.identity.member:
@@ -179,17 +190,18 @@ class Kept:
                 f"member={member!r}: this version loads the state of {self.identity.member!r} only, because "
                 "decoding another member's objects could run their code"
             )
-        head = find(self._asked_for(), at)
+        head = find(self.asked_for(), at)
         _must_have(head, [name])
         self.bring(head)
         chosen = self.recovery.decoding.whole(head)
         namespace = self.kernel.namespace
-        try:
+        with random_states.undisturbed():
+            try:
+                return Loader(self.repository, chosen, namespace, bind=False).value(name)
+            except IntegrityError:
+                if not self.mend(chosen):
+                    raise
             return Loader(self.repository, chosen, namespace, bind=False).value(name)
-        except IntegrityError:
-            if not self.mend(chosen):
-                raise
-        return Loader(self.repository, chosen, namespace, bind=False).value(name)
 
     def get(self, name: str, make: Callable[[], object], *, tracked: bool) -> object:
         """Return the live value of a *tracked* name, else the kept one, else make it."""
@@ -226,6 +238,30 @@ def _with_recipes(manifest: Manifest) -> list[str]:
     """Give the names whose objects were not kept and that a recipe makes."""
     names = (name_of_recipe(key) for key in manifest.definitions)
     return [name for name in names if name is not None and name not in manifest.names]
+
+
+def _parted(chosen: Manifest, restored: Collection[str]) -> list[str]:
+    """Say which of the restored names shared objects with names that were left as they are."""
+    said = []
+    for group in dict.fromkeys(chosen.names[name].group for name in restored):
+        together = sorted(name for name, entry in chosen.names.items() if entry.group == group)
+        back = [name for name in together if name in restored]
+        left = [name for name in together if name not in restored]
+        if left:
+            call = f"keepstate.restore({', '.join(map(repr, together))}, at={chosen.id[:10]!r})"
+            said.append(
+                f"{', '.join(back)} shared objects with {', '.join(left)} then, and no longer "
+                f"{'does' if len(back) == 1 else 'do'}: {call} brings them back together."
+            )
+    return said
+
+
+def _other_definitions(outcome: Outcome) -> list[str]:
+    """Say which definitions came back beside others of their names, which stay."""
+    if not outcome.other_definitions:
+        return []
+    names = ", ".join(outcome.other_definitions)
+    return [f"What came back uses {names} as of then; the notebook has another of that name, which stays."]
 
 
 def _say_nothing(_text: str) -> None:

@@ -162,6 +162,25 @@ class Saving:
         if not self.options.dirty_pages:
             self._unwritten = None
 
+    @property
+    def known(self) -> Mapping[bytes, bytes]:
+        """Fingerprints of the last snapshot → chunk id."""
+        return self._known
+
+    @property
+    def seed(self) -> int:
+        """Of the fingerprints."""
+        return self._seed
+
+    @property
+    def grouped(self) -> frozenset[frozenset[str]]:
+        """Names that shared objects the last time."""
+        return self._grouped
+
+    def refused(self) -> list[str]:
+        """Names that are not tried any more."""
+        return [name for name, strikes in self._strikes.items() if strikes >= STRIKES]
+
     def make_ready(self) -> None:
         """Read on the guard's thread what memory is free and what files are open; the main one waits less."""
         self._ready = None
@@ -231,7 +250,7 @@ class Saving:
             known=self._known,
             seed=self._seed,
             grouped=self._grouped,
-            refuse=[name for name, strikes in self._strikes.items() if strikes >= STRIKES],
+            refuse=self.refused(),
             previous=self.last,
             beside=self.folders.groups(request.reason),
             imprints=self._imprints,

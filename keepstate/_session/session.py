@@ -19,6 +19,7 @@ from keepstate._model.snapshot import RestoreReport, Snapshot, Status
 from keepstate._repository import Repository
 from keepstate._results.store import Results
 from keepstate._session.advice import looks_mounted_drive
+from keepstate._session.comparing import NOW, Comparing
 from keepstate._session.decoding import Decoding
 from keepstate._session.folders import Folders
 from keepstate._session.guard import Guard
@@ -44,9 +45,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from keepstate._hosts import Host
+    from keepstate._model.diff import Diff
     from keepstate._model.kernel import Cell, Kernel
     from keepstate._model.manifest import Head
-    from keepstate._model.snapshot import Consistency, Reason
+    from keepstate._model.snapshot import Consistency, Reason, Where
     from keepstate._session.far_side import FarSide
     from keepstate._session.guard import Request
     from keepstate._session.identity import Identity
@@ -316,14 +318,7 @@ class Session:
 
     def _take_explicitly(self, note: str, *, wait: bool) -> Request:
         """Take the picture where the call stands, if that is a place for it; with *wait*, see it through."""
-        level: Consistency | None = None
-        where = None
-        if threading.get_ident() == self._main_thread:
-            if self._kernel.running is None:
-                level = "cell"
-            else:
-                where = place_of_caller(self._kernel.namespace, self._kernel.running.number)
-                level = None if where is None else "statement"
+        level, where = self._place_of_caller()
         if level is not None:
             request = self._guard.take_here("manual", level, where=where, note=note, wait_for_turn=wait)
         elif threading.get_ident() == self._main_thread and wait:
@@ -334,6 +329,15 @@ class Session:
         if wait:
             self._guard.wait(request, level, where)
         return request
+
+    def _place_of_caller(self) -> tuple[Consistency | None, Where | None]:
+        """Say at what level a picture can be taken where the call stands; ``None``: at none."""
+        if threading.get_ident() != self._main_thread:
+            return None, None
+        if self._kernel.running is None:
+            return "cell", None
+        where = place_of_caller(self._kernel.namespace, self._kernel.running.number)
+        return (None if where is None else "statement"), where
 
     def _pending(self, request: Request) -> Snapshot:
         return Snapshot(
@@ -363,6 +367,13 @@ class Session:
         """Bind kept values; see :func:`keepstate.restore`."""
         self._must_be_active()
         return self._kept.restore(names, at=at, overwrite=overwrite)
+
+    def diff(self, a: object, b: object = "now", *names: str) -> Diff:
+        """Say what differs between two states; see :func:`keepstate.diff`."""
+        if NOW in (a if isinstance(a, str) else "", b if isinstance(b, str) else ""):
+            self._must_be_active()
+        level, _ = self._place_of_caller()
+        return Comparing(self._kept, self._saving).diff(a, b, names, level=level)
 
     def load(self, name: str, *, at: object = None, member: str | None = None) -> object:
         """Return a kept value and bind nothing; see :func:`keepstate.load`."""

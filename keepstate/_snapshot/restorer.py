@@ -49,6 +49,8 @@ class Outcome:
     """name → what makes its object anew."""
     no_recipes: dict[str, str] = field(default_factory=dict)
     """name → why its recipe cannot be brought back."""
+    other_definitions: tuple[str, ...] = ()
+    """Classes and functions that they use as they were then, while the notebook has others of these names."""
 
 
 class Loader:
@@ -82,6 +84,8 @@ class Loader:
         self._ahead: dict[bytes, Ahead] = {}
         self._let_go: dict[tuple[bytes, str], Callable[[], object | None]] = {}
         self._open: list[bytes] = []
+        self.other_definitions: set[str] = set()
+        """Definitions that were decoded while the notebook has others of these names."""
 
     def value(self, name: str) -> object:
         """Decode *name* with everything that it shares objects with.
@@ -189,8 +193,14 @@ class Loader:
         self._decoded[record_id] = values
         if self._bind:
             for member in stored.members:
-                if member.role == "definition" and member.bind and member.name in values:
-                    self._namespace.setdefault(member.name, values[member.name])
+                if not member.bind or member.name not in values:
+                    continue
+                value = values[member.name]
+                if member.role == "definition":
+                    self._namespace.setdefault(member.name, value)
+                live = self._namespace.get(member.name, value)
+                if live is not value and codecs.is_definable(type(value)):
+                    self.other_definitions.add(member.name)
         return values
 
     def _record(self, record_id: bytes) -> GroupRecord:
@@ -262,6 +272,7 @@ def restore_names(loader: Loader, names: Iterable[str]) -> Outcome:
         except (CodecError, IntegrityError, StoreError, NotFoundError) as error:
             outcome.failed[name] = str(error)
             outcome.damaged |= isinstance(error, IntegrityError)
+    outcome.other_definitions = tuple(sorted(loader.other_definitions - outcome.restored.keys()))
     return outcome
 
 

@@ -402,23 +402,31 @@ class Save:
         ids: dict[str, bytes] = {}
         done = 0
         for group in prepared.groups:
-            record = GroupRecord(
-                codec=CODEC,
-                members=[MemberRecord(m.name, m.role, m.type, m.bind, m.source) for m in group.members],
-                needs={key: ids[key] for key in group.needs},
-                key=group.key,
-                stream=writer.put(group.stream),
-                parts=[
-                    PartRecord(
-                        writer.put(pieces, itemsize=itemsize, release=tools.release), itemsize, writable
-                    )
-                    for itemsize, writable, pieces in group.parts
-                ],
-            )
+            parts = [
+                PartRecord(writer.put(pieces, itemsize=itemsize, release=tools.release), itemsize, writable)
+                for itemsize, writable, pieces in group.parts
+            ]
+            needs = {key: ids[key] for key in group.needs}
+            record = record_of(group.key, group.members, needs, writer.put(group.stream), parts)
             ids[group.key] = writer.put_record(record)
             done += group.logical_bytes
             tools.progress(group.key, done)
         return ids
+
+
+def record_of(
+    key: str, members: Sequence[Member], needs: dict[str, bytes], stream: Ref, parts: list[PartRecord]
+) -> GroupRecord:
+    """Make the record of a group."""
+    return GroupRecord(
+        codec=CODEC,
+        members=[MemberRecord(m.name, m.role, m.type, m.bind, m.source) for m in members],
+        needs=needs,
+        key=key,
+        stream=stream,
+        parts=parts,
+        facts={m.name: m.facts for m in members if m.facts is not None},
+    )
 
 
 class _Times:

@@ -14,8 +14,10 @@ from keepstate.codecs._arrays import is_plain, root_of
 from keepstate.codecs._decoder import MissingLibraryError, decode, memory_of
 from keepstate.codecs._definitions import is_definable, is_importable
 from keepstate.codecs._encoder import encode
+from keepstate.codecs._facts import facts_of, has_facts
 from keepstate.codecs._identity import is_value_type
 from keepstate.codecs._open_files import NO_POSITIONS, OpenFile, Positions, find_open_files, positions_of
+from keepstate.codecs._outline import Bytes, Outline, Where
 from keepstate.codecs._probe import TENSORS, calls_of, is_harmless
 from keepstate.codecs._refusals import refusal, type_name
 from keepstate.codecs._registered import Codec, register, unregister
@@ -36,17 +38,22 @@ def definition_source(thing: object) -> str | None:
 __all__ = [
     "NO_POSITIONS",
     "TENSORS",
+    "Bytes",
     "Codec",
     "MissingLibraryError",
     "OpenFile",
+    "Outline",
     "Positions",
     "RestoredMemory",
+    "Where",
     "calls_of",
     "decode",
     "definition_key",
     "definition_source",
     "encode",
+    "facts_of",
     "find_open_files",
+    "has_facts",
     "is_definable",
     "is_harmless",
     "is_importable",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from keepstate._model.parts import EncodedGroup, Encoding, Member, Role
 from keepstate.codecs._definitions import Definitions
+from keepstate.codecs._facts import facts_of
 from keepstate.codecs._imprints import Imprint, Probe, all_ids
 from keepstate.codecs._links import in_order, linked_units
 from keepstate.codecs._open_files import NO_POSITIONS, Positions
@@ -337,7 +338,14 @@ class _Picture:
         value = self._value(name)
         role: Role = "variable" if name in self._bindings else "definition"
         source = source_of(value) if self._definitions.key_of(value) == name else ""
-        return Member(name, role, type_name(value), bind=self._definitions.is_bound(name), source=source)
+        return Member(
+            name,
+            role,
+            type_name(value),
+            bind=self._definitions.is_bound(name),
+            source=source,
+            facts=facts_of(value) if role == "variable" else None,
+        )
 
 
 def _overlap(spans: list[tuple[int, int, int]]) -> bool:

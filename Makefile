@@ -6,7 +6,7 @@ PIP    := -m pip install --quiet --disable-pip-version-check
 # Interpreters of other minor versions, where the machine has them: capture works differently on them.
 OTHERS := $(foreach v,3.12 3.13,$(firstword $(wildcard $(HOME)/.pyenv/versions/$(v)*/bin/python) $(shell command -v python$(v) 2>/dev/null)))
 
-.PHONY: help demo test test-colab test-others check coverage bench bench-torch torture wheelhouse clean
+.PHONY: help demo test test-colab test-others crossings check coverage bench bench-torch torture wheelhouse clean
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -24,6 +24,9 @@ test-others: $(foreach python,$(OTHERS),.venv-$(notdir $(patsubst %/bin/,%,$(dir
 		echo "== $$($$python --version)"; \
 		$$python -m pytest -n 2 -m 'not torture' tests/capture tests/codecs tests/session tests/notebook || exit 1; \
 	done
+
+crossings: $(VENV)/.installed  ## Keep under each of four stacks and restore under each; write docs/crossings.md
+	PYTHONPATH=scripts $(BIN)/python -m crossings
 
 check: $(VENV)/.installed  ## Lint, types and layers
 	$(BIN)/ruff check .

@@ -77,6 +77,8 @@ class Encoding:
     groups: tuple[EncodedGroup, ...]
     skipped: Mapping[str, str] = field(default_factory=dict)
     """name → why, in a sentence a user understands."""
+    packages: frozenset[str] = frozenset()
+    """What must be imported for the types of these objects, by top-level name."""
 
 
 class PartReader(Protocol):

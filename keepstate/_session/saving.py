@@ -232,6 +232,7 @@ class Saving:
             carried={name: entry for name, entry in carried.entries.items() if name not in bindings},
             pending={name: why for name, why in carried.why.items() if name not in bindings},
             definitions=carried.definitions,
+            versions=self._versions,
             random=random_states.read(),
             cells=(*self.cells, *self._unfinished(level)),
             lost={name: lost for name, lost in carried.lost.items() if name not in bindings},
@@ -341,6 +342,7 @@ class Saving:
         self.repository.absorb(saved.commit)
         self.last, self._known = saved.commit.manifest, saved.commit.known
         self._sequence = self.last.sequence
+        self._versions = self.last.versions
         if self.far is not None:
             self.far.hurry() if self.last.reason in space.URGENT else self.far.saved()
         self.pruning.after_save(self.last.reason)

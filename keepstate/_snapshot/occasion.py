@@ -16,13 +16,15 @@ from keepstate._model.snapshot import Consistency, Durability, Reason, Snapshot,
 from keepstate._repository import shown_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from keepstate._model.cells import Lost
     from keepstate._model.manifest import Entry, Head, ResultRecord
     from keepstate._snapshot.describing import Described
 
-_VERSIONS_OF = ("numpy", "pandas", "torch", "sklearn", "scipy", "pyarrow", "polars", "tensorflow", "jax")
+_NO_PACKAGES = frozenset({"__main__", "keepstate", *sys.builtin_module_names, *sys.stdlib_module_names})
+PYTHON, PLATFORM = "python", "platform"
+"""Among the versions of a manifest, besides those of packages by the name of their import."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ class Occasion:
     """The same names → why they have not."""
     definitions: Mapping[str, bytes] = field(default_factory=dict)
     """Key of a group of definitions that these may use → id of its record."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of packages that are known already."""
     random: bytes = b""
     cells: tuple[Cell, ...] = ()
     """Those that had ended, and the one that runs."""
@@ -91,7 +95,6 @@ def manifest_of(occasion: Occasion, **facts: object) -> Manifest:
         "pending": dict(occasion.pending),
         "tracked": list(occasion.tracked),
         "track_all": occasion.track_all,
-        "versions": _versions(),
         "host": occasion.host,
         "threads": list(occasion.threads),
         "strategy": occasion.strategy,
@@ -100,16 +103,35 @@ def manifest_of(occasion: Occasion, **facts: object) -> Manifest:
     return msgspec.convert({**values, **facts}, Manifest)
 
 
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _VERSIONS_OF:
-        version = getattr(sys.modules.get(name), "__version__", None)
-        if isinstance(version, str):
-            found[name] = str(version)  # torch has a subclass of str
+def versions_of(packages: Iterable[str], *, known: Mapping[str, str]) -> dict[str, str]:
+    """Give the versions of Python, this platform and *packages*.
+
+    Args:
+        packages: By the name of their import; what belongs to Python itself is passed over.
+        known: Versions that were found in this process before.
+    """
+    found = {PYTHON: platform.python_version(), PLATFORM: f"{platform.system()} {platform.machine()}"}
+    for name in sorted(set(packages) - _NO_PACKAGES):
+        version = known.get(name) or _version_of(name)
+        if version:
+            found[name] = version
     return found
 
 
 _CELL = msgspec.json.Decoder(Cell)
+
+
+def _version_of(name: str) -> str:
+    version = getattr(sys.modules.get(name), "__version__", None)
+    if isinstance(version, str):
+        return str(version)  # torch has a subclass of str
+    metadata = sys.modules.get(
+        "importlib.metadata"
+    )  # to import it in a forked child might not come to an end
+    try:
+        return "" if metadata is None else str(metadata.version(name))
+    except Exception:  # noqa: BLE001 - a package whose import is called otherwise; it goes without a version
+        return ""
 
 
 def encode_cells(cells: tuple[Cell, ...]) -> bytes:

@@ -19,7 +19,7 @@ from keepstate._model.folders import FOLDER_CODEC
 from keepstate._model.manifest import PartRecord
 from keepstate._model.parts import Member, StoredGroup
 from keepstate._snapshot.ahead import Ahead
-from keepstate._snapshot.occasion import decode_cells
+from keepstate._snapshot.occasion import PLATFORM, PYTHON, decode_cells
 from keepstate._snapshot.saver import CODEC
 from keepstate.errors import CodecError, IntegrityError, KeepstateError, NotFoundError, StoreError
 
@@ -32,6 +32,16 @@ if TYPE_CHECKING:
     from keepstate._repository import Joiner, Repository
 
 TITLE_CHARACTERS = 80
+_CODE = frozenset({"function", "type", "abc.ABCMeta", "enum.EnumType", "functools._lru_cache_wrapper"})
+"""Types of what is kept as code."""
+_PARTS_THAT_MATTER = {"sklearn": 2}
+"""How many numbers of a version must agree where it is not the first alone."""
+_ADVICE = {
+    "sklearn": " Its models are not made for that: compare a prediction before you rely on one.",
+    "pandas": " Texts keep the dtype that they had: columns of the dtype 'str' of pandas 3 are "
+    "'string[pyarrow_numpy]' in pandas 2.1 and 2.2, and those of objects stay objects.",
+}
+"""What else to say of a library."""
 
 
 @dataclass(slots=True)
@@ -79,6 +89,8 @@ class Loader:
         self._namespace = namespace
         self._bind = bind
         self._strangers = strangers
+        kept_on = manifest.versions.get(PLATFORM, "").rpartition(" ")[2]
+        self._other_machine = bool(kept_on) and kept_on != platform.machine()
         self._decoded: dict[bytes, Mapping[str, object]] = {}
         self._records: dict[bytes, GroupRecord] = {}
         self._ahead: dict[bytes, Ahead] = {}
@@ -187,7 +199,9 @@ class Loader:
                 spent=room.spent,
             )
             memory = None if ahead is None else ahead.memory
-            values = codecs.decode(stored, namespace=self._namespace, memory=memory)
+            values = codecs.decode(
+                stored, namespace=self._namespace, memory=memory, other_machine=self._other_machine
+            )
         finally:
             self._open.pop()
         self._decoded[record_id] = values
@@ -335,15 +349,32 @@ def cell_titles(cells: Iterable[Cell]) -> tuple[str, ...]:
 
 def version_remarks(manifest: Manifest) -> list[str]:
     """Say which version differences are known to matter; restoring is tried all the same."""
-    remarks = []
     was = manifest.versions
-    if "python" in was and was["python"].split(".")[:2] != platform.python_version().split(".")[:2]:
+    kinds = {entry.type for entry in manifest.names.values()}
+    has_code = bool(manifest.definitions) or bool(kinds & _CODE) or any(map(_is_of_notebook, kinds))
+    remarks = []
+    if PYTHON in was and has_code and _differ(was[PYTHON], platform.python_version(), parts=2):
         remarks.append(
-            f"Kept under Python {was['python']}, this is {platform.python_version()}: functions and classes "
-            "of the notebook may not come back."
+            f"Kept under Python {was[PYTHON]}, this is {platform.python_version()}: functions and classes "
+            "of the notebook are built anew from their source; one whose source is not known, or has "
+            "a syntax that this Python lacks, does not come back."
         )
     for name, version in was.items():
         now = getattr(sys.modules.get(name), "__version__", None)
-        if name != "python" and isinstance(now, str) and now.split(".")[0] != version.split(".")[0]:
-            remarks.append(f"Kept with {name} {version}, this is {now}.")
+        if name in (PYTHON, PLATFORM) or not isinstance(now, str):
+            continue
+        if _differ(version, now, parts=_PARTS_THAT_MATTER.get(name, 1)):
+            remarks.append(f"Kept with {name} {version}, this is {now}.{_ADVICE.get(name, '')}")
     return remarks
+
+
+def _is_of_notebook(kind: str) -> bool:
+    return kind.startswith("__main__.")
+
+
+def _differ(was: str, now: str, *, parts: int) -> bool:
+    """Compare the first numbers of two versions; below 1.0 the second matters as the first does later."""
+    one, other = was.split("."), now.split(".")
+    if one[0] == other[0] == "0":
+        parts = 2
+    return one[:parts] != other[:parts]

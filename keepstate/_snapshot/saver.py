@@ -26,7 +26,7 @@ from keepstate._model.manifest import (
 )
 from keepstate._repository import Commit, ConflictError, Piece, fingerprint_pieces, fingerprint_stream
 from keepstate._snapshot.describing import Described, describe
-from keepstate._snapshot.occasion import Occasion, encode_cells, manifest_of
+from keepstate._snapshot.occasion import Occasion, encode_cells, manifest_of, versions_of
 from keepstate._snapshot.part_store import RepositoryPartStore
 from keepstate._snapshot.standing import Standing
 from keepstate._snapshot.unwritten import Knowledge, Unwritten
@@ -102,6 +102,7 @@ class _Prepared:
     logical_bytes: int
     imprints: list[Worth]
     described: dict[str, Described]
+    packages: frozenset[str]
 
 
 class Save:
@@ -215,6 +216,7 @@ class Save:
             logical_bytes=sum(group.logical_bytes for group in prepared),
             imprints=imprints.worth,
             described=described,
+            packages=encoding.packages,
         )
 
     def _without_recipes(self, skipped: Mapping[str, str]) -> dict[str, str]:
@@ -365,6 +367,10 @@ class Save:
         if cells is None or not writer.rely(cells):
             cells = writer.put_bytes(encode_cells(occasion.cells))
         stall_seconds = tools.stall_seconds()
+        # A group that was not encoded again, or is carried, says by its type alone where it is from.
+        types = (entry.type.partition(".") for entry in names.values())
+        packages = prepared.packages.union(package for package, dot, _ in types if dot)
+        versions = versions_of(packages, known=occasion.versions)
 
         def manifest(written_bytes: int) -> Manifest:
             return manifest_of(
@@ -375,6 +381,7 @@ class Save:
                 lost=dict(sorted(lost.items())),
                 random=random,
                 cells=cells,
+                versions=versions,
                 logical_bytes=logical_bytes,
                 written_bytes=written_bytes,
                 stall_seconds=stall_seconds,

@@ -6,6 +6,7 @@ so that moving a function in its cell changes nothing that is stored.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
 import importlib.util
@@ -38,6 +39,9 @@ _ARGUMENTS = (
     "co_cellvars",
 )
 """What ``types.CodeType`` takes, in order (Python 3.11 to 3.14)."""
+_FUTURE_ANNOTATIONS = __future__.annotations.compiler_flag
+"""The only future statement of Python 3.11 to 3.14 that changes what code does; the cell had it, not the
+function's own source."""
 _CONSTS = _ARGUMENTS.index("co_consts")
 _FILENAME = _ARGUMENTS.index("co_filename")
 _QUALNAME = _ARGUMENTS.index("co_qualname")
@@ -107,11 +111,13 @@ def _compiled(source: str, filename: str, facts: dict[str, Any]) -> types.CodeTy
     name, qualname, free = facts["co_name"], facts["co_qualname"], tuple(facts["co_freevars"])
     problem = f"{qualname} was compiled by another version of Python"
     if not source:
-        return Unbuilt(f"{problem}, and its source is not known")
+        return Unbuilt(f"{problem}, and its source is not known", facts)
     try:
         tree = ast.parse(textwrap.dedent(source))
         tree = _wrapped(tree, free, _class_of(qualname))
-        candidates = _inside(compile(tree, filename, "exec", dont_inherit=True))
+        candidates = _inside(
+            compile(tree, filename, "exec", _FUTURE_ANNOTATIONS & facts["co_flags"], dont_inherit=True)
+        )
     except (SyntaxError, ValueError) as error:
         return Unbuilt(f"{problem}, and its source does not compile: {error}")
     for code in candidates:

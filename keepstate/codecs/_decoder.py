@@ -15,9 +15,13 @@ import pickle
 import sys
 import types
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from keepstate.codecs import (
+    _across,
     _array_reducers,
     _calls,
     _classes,
@@ -28,6 +32,7 @@ from keepstate.codecs import (
     _generated,
     _in_process,
     _loggers,
+    _moved,
     _oddities,
     _open_files,
     _pandas,
@@ -39,7 +44,7 @@ from keepstate.codecs import (
 from keepstate.codecs._generated import Unbuilt
 from keepstate.codecs._original import open_original
 from keepstate.codecs._refusals import one_line
-from keepstate.codecs._restored_memory import RestoredMemory
+from keepstate.codecs._restored_memory import RestoredMemory, refuse_extended
 from keepstate.codecs._source import show_source
 from keepstate.codecs._stream import layout_of, map_of
 from keepstate.errors import CodecError, KeepstateError
@@ -93,6 +98,15 @@ class _Decoding:
     type_variable = staticmethod(_oddities.type_variable)
     new_type = staticmethod(_oddities.new_type)
     type_alias = staticmethod(_oddities.type_alias)
+    bit_generator = staticmethod(_across.bit_generator)
+    set_bit_generator = staticmethod(_across.set_bit_generator)
+    generator = staticmethod(_across.generator)
+    random_state = staticmethod(_across.random_state)
+    set_random_state = staticmethod(_across.set_random_state)
+    text_dtype = staticmethod(_across.text_dtype)
+    text_array = staticmethod(_across.text_array)
+    arrow_dtype = staticmethod(_across.arrow_dtype)
+    of_one_version = staticmethod(_across.of_one_version)
     block = staticmethod(_pandas.block)
     block_refs = staticmethod(_pandas.block_refs)
     weak_dictionary = staticmethod(_weak.weak_dictionary)
@@ -155,6 +169,8 @@ class _Decoding:
 
     def function(self, code: Any, scope: Any, name: str, cells: tuple[Any, ...]) -> Any:
         if type(code) is Unbuilt:
+            code = code.as_in_library(scope)
+        if type(code) is Unbuilt:
             self._unbuilt.append((weakref.ref(code), code.why))
             return code
         return _functions.make_function(code, scope, name, cells)
@@ -177,16 +193,38 @@ class _Decoding:
 
 
 class _StreamUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BufferedReader, decoding: _Decoding, memory: RestoredMemory) -> None:
+    def __init__(
+        self, file: io.BufferedReader, decoding: _Decoding, memory: RestoredMemory, *, other_machine: bool
+    ) -> None:
         super().__init__(file, buffers=memory.buffers())
+        self._other_machine = other_machine
         self._decoding = decoding
+        self._has_pandas = False
 
     def find_class(self, module: str, name: str) -> Any:
         if module == _calls.MODULE:
             if name not in _calls.NAMES:
                 raise CodecError(f"this version of keepstate does not know the call {name!r}: upgrade it")
             return getattr(self._decoding, name)
-        return super().find_class(module, name)
+        self._has_pandas |= module.partition(".")[0] == "pandas"
+        if module == "pytz" and self._has_pandas and (zone := _moved.zone_without_pytz(name)) is not None:
+            return zone
+        if (module, name) in _moved.INDEXES and (make := _moved.index_of_pandas_2(name)) is not None:
+            return make
+        if self._other_machine and name == "scalar" and module.partition(".")[0] == "numpy":
+            return _scalar_of_other_machine
+        try:
+            return super().find_class(_moved.preferred(module), name)
+        except (ModuleNotFoundError, AttributeError):
+            for other in _moved.elsewhere(module, name):
+                with suppress(ModuleNotFoundError, AttributeError):
+                    return super().find_class(*other)
+            raise
+
+
+def _scalar_of_other_machine(dtype: Any, *data: Any) -> Any:
+    refuse_extended(dtype)
+    return np.frombuffer(data[0], dtype)[0] if isinstance(data[0], bytes) else dtype.type(*data)
 
 
 def memory_of(stream: Stream, parts: Sequence[PartReader]) -> RestoredMemory:
@@ -204,7 +242,11 @@ def memory_of(stream: Stream, parts: Sequence[PartReader]) -> RestoredMemory:
 
 
 def decode(
-    stored: StoredGroup, *, namespace: dict[str, object], memory: RestoredMemory | None = None
+    stored: StoredGroup,
+    *,
+    namespace: dict[str, object],
+    memory: RestoredMemory | None = None,
+    other_machine: bool = False,
 ) -> Mapping[str, object]:
     """Turn a stored group back into its members; nothing is bound.
 
@@ -212,6 +254,7 @@ def decode(
         stored: The group as it was read.
         namespace: The user's globals; they become the globals of restored functions.
         memory: What :func:`memory_of` has laid out for this group, all of it filled; for one call only.
+        other_machine: Whether it was kept on another kind of processor.
 
     Returns:
         Member name → value.
@@ -225,9 +268,10 @@ def decode(
         layout = layout_of(stored.stream)
         if memory is None:
             memory = RestoredMemory(map_of(layout), stored.parts)
+        memory.is_of_other_machine = other_machine
         decoding = _Decoding(stored, namespace, memory)
         file = open_original(layout.pickles, layout.marks, stored.spent)
-        unpickler = _StreamUnpickler(file, decoding, memory)
+        unpickler = _StreamUnpickler(file, decoding, memory, other_machine=other_machine)
         for member in stored.members:
             if member.source:
                 show_source(member.source)  # so that a class has it again in the next snapshot

@@ -254,7 +254,8 @@ class _Picture:
             together = [self._together(names) for names in order]
             self._drop_what_is_loose(together)
             if len(self._skipped) == skipped:
-                return Encoding(self._groups(together), dict(sorted(self._skipped.items())))
+                packages = frozenset[str]().union(*(unit.pickler.packages() for unit in units))
+                return Encoding(self._groups(together), dict(sorted(self._skipped.items())), packages)
 
     def _drop_what_needs_the_skipped(self) -> None:
         while True:

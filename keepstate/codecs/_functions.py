@@ -169,7 +169,8 @@ def reduce_cached_function(pickler: StreamPickler, function: Any) -> Any:
     return (
         _calls.named("cached_function"),
         (function.__wrapped__, parameters["maxsize"], parameters["typed"]),
-        dict(function.__dict__),
+        # That one is a function of functools itself, and is made again with the cache.
+        {name: value for name, value in function.__dict__.items() if name != "cache_parameters"},
     )
 
 

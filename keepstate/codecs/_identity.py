@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keepstate.codecs import _calls
 from keepstate.codecs._code import CodeSpec
 from keepstate.codecs._definitions import is_definable
 from keepstate.codecs._reducers import reducer_for
@@ -188,7 +189,8 @@ class Identity:
         reducer = reducer_for(kind)
         try:
             if reducer is not None and getattr(reducer, "gives_reference", False):
-                return reducer(self._pickler, thing) is not NotImplemented
+                reduced = reducer(self._pickler, thing)
+                return reduced is not NotImplemented and reduced[0] is _calls.named("attribute")
             if kind.__reduce__ is object.__reduce__ and kind.__reduce_ex__ is object.__reduce_ex__:
                 return False
             return reducer is None and isinstance(thing.__reduce_ex__(5), str)

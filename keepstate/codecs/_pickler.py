@@ -126,6 +126,10 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         self._sink.begin()
         self.dump(dict(values))
 
+    def packages(self) -> set[str]:
+        """Return the top-level names of the modules that the types of its objects are of."""
+        return {str(kind.__module__).partition(".")[0] for kind in self._reducers}
+
     def finish(self) -> tuple[bytes, tuple[Part, ...]]:
         """Return the stream and its parts."""
         layout, parts = self.memory.finish(self._buffers.parts)

@@ -24,6 +24,12 @@ _HARMLESS = frozenset({
     "untyped_storage", "typed_storage", "set_tensor_state", "namespace", "block", "block_refs",
 })  # fmt: skip
 """Calls of ours that run no code of the user's, import nothing and draw from no random stream."""
+_HARMLESS_WITH = {
+    "bit_generator": "numpy.random", "set_bit_generator": "numpy.random", "generator": "numpy.random",
+    "random_state": "numpy.random", "set_random_state": "numpy.random", "text_dtype": "pandas",
+    "text_array": "pandas", "arrow_dtype": "pandas",
+}  # fmt: skip
+"""Calls of ours that are so once this module has been imported."""
 _LIBRARIES = frozenset({
     "numpy", "pandas", "torch", "scipy", "pyarrow", "collections", "datetime", "decimal", "fractions",
     "pathlib", "uuid", "zoneinfo",
@@ -87,13 +93,17 @@ def is_harmless(calls: frozenset[tuple[str, str]]) -> bool:
 
 def _is_harmless(module: str, name: str) -> bool:
     if module == _calls.MODULE:
-        return name in _HARMLESS
+        return name in _HARMLESS or _is_imported(_HARMLESS_WITH.get(name, ""))
     if module == "builtins":
         return name in _BUILTINS
     if module == "copyreg":
         return name in _COPYREG
     if module == "_codecs":
         return name == "encode"
+    return module.partition(".")[0] in _LIBRARIES and _is_imported(module)
+
+
+def _is_imported(module: str) -> bool:
     found = sys.modules.get(module)
     initializing = getattr(getattr(found, "__spec__", None), "_initializing", False)
-    return module.partition(".")[0] in _LIBRARIES and found is not None and not initializing
+    return found is not None and not initializing

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keepstate.codecs._across import ACROSS_REDUCERS, reduce_random_state
 from keepstate.codecs._array_reducers import reduce_array, reduce_dtype, reduce_subclass_array
 from keepstate.codecs._classes import reduce_class, reduce_enum_member
 from keepstate.codecs._containers import container_reducer
@@ -44,6 +45,7 @@ _BY_TYPE: dict[type, Any] = {
 _BY_NAME: dict[str, Any] = {
     **PANDAS_REDUCERS,
     **TENSOR_REDUCERS,
+    **ACROSS_REDUCERS,
     **NAMED_ODDITY_REDUCERS,
     **NAMED_FILE_REDUCERS,
     **NAMED_SMALL_REDUCERS,
@@ -53,6 +55,17 @@ _BY_NAME: dict[str, Any] = {
 }
 _ARRAY_HOOKS = ("__reduce__", "__reduce_ex__", "__setstate__")
 """What a kind of array defines that keeps itself; one that does not would lose its attributes."""
+_singleton = NAMED_ODDITY_REDUCERS["numpy.random.mtrand.RandomState"]
+
+
+def _reduce_random_state(pickler: Any, state: Any) -> Any:
+    """Reduce the generator behind ``numpy.random`` to a reference, any other to what it is."""
+    reference = _singleton(pickler, state)
+    return reduce_random_state(pickler, state) if reference is NotImplemented else reference
+
+
+_reduce_random_state.gives_reference = True  # type: ignore[attr-defined]
+_BY_NAME["numpy.random.mtrand.RandomState"] = _reduce_random_state
 _MODULES = frozenset(name.partition(".")[0] for name in _BY_NAME)
 
 

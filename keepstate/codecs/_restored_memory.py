@@ -27,6 +27,19 @@ def flat_bytes(values: Array) -> Array:
     return (values if values.flags.c_contiguous else values.T).reshape(-1).view(np.uint8)
 
 
+def refuse_extended(dtype: np.dtype[Any]) -> None:
+    """Refuse numbers that each kind of processor lays out in its own way.
+
+    Raises:
+        CodecError: *dtype* is ``longdouble`` or ``clongdouble``, or has a field that is.
+    """
+    fields: Any = dtype.fields or {}
+    if dtype.char in "gG" or dtype.base.char in "gG":
+        raise CodecError(f"{dtype} has another layout on the machine where it was kept: keep it as float64")
+    for field in fields.values():
+        refuse_extended(field[0])
+
+
 class RestoredMemory:
     """The segments of one stream.
 
@@ -43,6 +56,8 @@ class RestoredMemory:
         self._tensors: dict[int, Any] = {}
         self._storages: dict[tuple[int, int, int], Any] = {}
         self._buffers: list[memoryview] = []
+        self.is_of_other_machine = False
+        """Whether extended numbers may be laid out otherwise there, in as many bytes."""
 
     def ahead(self, *, tensors: bool | None) -> Iterator[Callable[[], None]]:
         """Allocate what the stream will ask for, and give what fills it; all to be called before decoding.
@@ -89,6 +104,7 @@ class RestoredMemory:
             whole = self._layout.segments[number].whole
             if whole is None:
                 raise CodecError(f"segment {number} has no array of its own")
+            self._check(whole.dtype)
             self._make(number, whole)
         return self._wholes[number]
 
@@ -121,12 +137,17 @@ class RestoredMemory:
         writable: bool,
     ) -> Array:
         """Return an array over the memory of segment *number*; its first element is at *offset*."""
+        self._check(dtype)
         start, piece = self._run_at(self._layout.segments[number], offset)
         memory = self._memory(piece)
         values = np.ndarray(shape, dtype, buffer=memory, offset=offset - start, strides=strides)
         if not writable:
             values.flags.writeable = False
         return values
+
+    def _check(self, dtype: np.dtype[Any]) -> None:
+        if self.is_of_other_machine:
+            refuse_extended(dtype)
 
     def untyped_storage(self, number: int, nbytes: int) -> Any:
         """Return a torch storage over the first *nbytes* of segment *number*; the same one each time."""

@@ -87,6 +87,7 @@ _VALUES_BY_NAME = frozenset(
         "dateutil.relativedelta.relativedelta",
         "pandas._libs.internals.BlockValuesRefs",
         "pandas._libs.missing.NAType",
+        "pandas.api.typing.NAType",
         "torch.dtype",
         "torch.device",
         "torch.layout",

@@ -71,6 +71,10 @@ def _detached_extension(pickler: StreamPickler, values: Any) -> Any:
         if getattr(values, "_freq", None) is not None:
             made._freq = values._freq  # pandas 2 keeps an index's frequency here
         return made
+    if hasattr(values, "_pa_array"):  # texts of pandas 3: frames that come from each other share their labels
+        made = type(values).__new__(type(values))
+        made.__setstate__(values.__getstate__())
+        return made
     data, mask = getattr(values, "_data", None), getattr(values, "_mask", None)
     if isinstance(data, np.ndarray) and isinstance(mask, np.ndarray):
         return type(values)._simple_new(pickler.memory.detach(data), pickler.memory.detach(mask))

@@ -1,6 +1,7 @@
 """``keepstate.diff``: what differs between two kept states, or between one of them and now."""
 
 import pytest
+from kernels import Kernel
 
 START = "import keepstate\nimport numpy as np\nimport pandas as pd\nkeepstate.start(store='store')\n"
 
@@ -271,3 +272,17 @@ def test_watched_folders_differ_by_their_files(script):
         print([c.name for c in keepstate.diff(kept, last).changes], len(keepstate.diff(kept).remarks))
     """)
     assert said == "['out/', 'x'] 1"
+
+
+def test_a_notebook_shows_a_table(tmp_path):
+    """In a real kernel, between two cells, of what the cells before have done."""
+    kernel = Kernel(tmp_path)
+    try:
+        kernel.run("import keepstate\nkeepstate.start(store='store')\nx = [1]\nkeepstate.track('x')")
+        kernel.run("kept = keepstate.snapshot()")
+        kernel.run("x.append(2)")
+        reply = kernel.run("keepstate.diff(kept)")
+        assert "<td>x</td><td>changed</td><td>length 1 → length 2" in reply.html[0]
+        kernel.run("def look(): return keepstate.diff(kept, 'now', 'x')\nassert look().changes")
+    finally:
+        kernel.end()

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _MEMORY = frozenset({"array", "view", "untyped_storage"})
 """Calls whose first argument is the number of a segment."""
+_FILLS = frozenset({"fill_container"})
+"""Calls besides ``set_…`` that do something to their first argument, and give nothing."""
 _MAKES_CLASSES = frozenset({"definition", "member", "class_", "attribute"})
 """Calls whose result a stream may make instances of."""
 _FLOAT = struct.Struct("<d")
@@ -152,7 +154,7 @@ class _Reader(pickle.Unpickler):
 
 
 def _stand_in(module: str, name: str) -> Any:
-    if module == _calls.MODULE and name.startswith("set_"):
+    if module == _calls.MODULE and (name.startswith("set_") or name in _FILLS):
 
         def set_state(thing: Any, state: object) -> None:
             # Fails where it is not one of ours: then nothing can be told.

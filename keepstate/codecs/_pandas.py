@@ -72,7 +72,8 @@ def _detached_extension(pickler: StreamPickler, values: Any) -> Any:
             made._freq = values._freq  # pandas 2 keeps an index's frequency here
         return made
     if hasattr(values, "_pa_array"):  # texts of pandas 3: frames that come from each other share their labels
-        made = type(values).__new__(type(values))
+        kind: Any = type(values)
+        made = kind.__new__(kind)
         made.__setstate__(values.__getstate__())
         return made
     data, mask = getattr(values, "_data", None), getattr(values, "_mask", None)

@@ -104,6 +104,16 @@ def test_a_view_of_changed_memory_is_compared_by_what_it_shows():
     assert not same(base[:, 8], other[:, 8])
 
 
+class Bag(list):
+    """A container of the user's."""
+
+
+def test_containers_of_the_users_are_compared_by_what_they_hold():
+    """Which is put into them once they are there."""
+    assert same(Bag([1, [2]]), Bag([1, [2]]))
+    assert not same(Bag([1, [2]]), Bag([1, [3]]))
+
+
 def test_cycles_end():
     """A list in itself is compared once."""
     one, other = [1], [1]

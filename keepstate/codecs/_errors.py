@@ -25,7 +25,8 @@ def reduce_error(_pickler: StreamPickler, error: BaseException) -> Any:
     reduced: Any = error.__reduce_ex__(5)
     more = error.__cause__, error.__context__, error.__suppress_context__, _lines_of(error.__traceback__)
     is_plain = more == (None, None, False, ())
-    own_init = _has_own_init(type(error))
+    # One that says itself how it is made has its __init__ called, as that says.
+    own_init = _defines(type(error), "__init__") and not _defines(type(error), "__reduce__", "__reduce_ex__")
     if (is_plain and not own_init) or not isinstance(reduced, tuple):
         return NotImplemented
     make, arguments, state, *rest = (*reduced, None, None, None, None)[:6]
@@ -47,9 +48,9 @@ def _lines_of(traceback: types.TracebackType | None) -> tuple[Line, ...]:
     return tuple(lines)
 
 
-def _has_own_init(cls: type[BaseException]) -> bool:
-    """Whether Python code would be called with what is in ``args``, which it may not be made for."""
-    return any(isinstance(vars(base).get("__init__"), types.FunctionType) for base in cls.__mro__)
+def _defines(cls: type[BaseException], *names: str) -> bool:
+    """Whether Python code does this: an ``__init__`` may not be made for what is in ``args``."""
+    return any(isinstance(vars(base).get(name), types.FunctionType) for base in cls.__mro__ for name in names)
 
 
 # --- decoding

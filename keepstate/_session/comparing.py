@@ -53,6 +53,8 @@ class _Live:
     bindings: Mapping[str, object]
     left_out: Mapping[str, str]
     carried: Mapping[str, Entry]
+    positions: codecs.Positions
+    """Where the user's open files stand; a fork closes them."""
 
 
 @dataclass(slots=True)
@@ -137,7 +139,8 @@ class Comparing:
         kernel = self.kept.kernel
         bindings, left_out = self.kept.selection.bindings(kernel.namespace, kernel.hidden)
         entries = {name: entry for name, entry in carried.entries.items() if name not in bindings}
-        return _Live(bindings, left_out, entries)
+        files = codecs.find_open_files()
+        return _Live(bindings, left_out, entries, codecs.Positions(files, codecs.positions_of(files)))
 
     @staticmethod
     def _wanted(
@@ -178,6 +181,7 @@ class Comparing:
                 seed=self.saving.seed,
                 grouped=self.saving.grouped,
                 refuse=self.saving.refused(),
+                positions=live.positions,
                 left_out=live.left_out,
                 progress=progress,
             )

@@ -152,6 +152,8 @@ class Saving:
     _pages: DirtyPages | None = None
     _unwritten: Knowledge | None = field(default_factory=Knowledge)
     _ready: Ready | None = None
+    _versions: dict[str, str] = field(default_factory=dict)
+    """Of packages, as a save of this session has found them."""
     _described: dict[str, Described] = field(default_factory=dict)
     _recorded: int = 0
     """How many cells are in the record of the last snapshot."""

@@ -125,9 +125,8 @@ def _version_of(name: str) -> str:
     version = getattr(sys.modules.get(name), "__version__", None)
     if isinstance(version, str):
         return str(version)  # torch has a subclass of str
-    metadata = sys.modules.get(
-        "importlib.metadata"
-    )  # to import it in a forked child might not come to an end
+    # Only where it is there: to import it in a forked child might not come to an end.
+    metadata = sys.modules.get("importlib.metadata")
     try:
         return "" if metadata is None else str(metadata.version(name))
     except Exception:  # noqa: BLE001 - a package whose import is called otherwise; it goes without a version

@@ -96,6 +96,7 @@ class LiveSide:
         seed: Of the fingerprints.
         grouped: Names that shared objects the last time.
         refuse: Names not to be tried, because encoding them hung before.
+        positions: Where the user's open files stand.
         left_out: Names that the selection itself left out → why.
         progress: Told which name is looked at, and how many bytes are behind.
     """
@@ -114,6 +115,7 @@ class LiveSide:
         seed: int,
         grouped: Collection[frozenset[str]] = (),
         refuse: Collection[str] = (),
+        positions: codecs.Positions = codecs.NO_POSITIONS,
         left_out: Mapping[str, str],
         progress: Callable[[str, int], None] = lambda _name, _bytes: None,
     ) -> None:
@@ -130,6 +132,7 @@ class LiveSide:
             namespace=namespace,
             grouped=grouped,
             refuse=refuse,
+            positions=positions,
             on_name=lambda name: progress(name, 0),
         )
         self.skipped: Mapping[str, str] = {**left_out, **encoding.skipped}

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from keepstate._base import table
-from keepstate._model.facts import Facts  # noqa: TC001 - read at run time by who sends a change
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from keepstate._model.facts import Facts
 
 What = Literal["added", "removed", "rebound", "changed"]
 

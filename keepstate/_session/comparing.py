@@ -14,7 +14,8 @@ import msgspec
 
 from keepstate import codecs
 from keepstate._capture import ForkRefused, choose, random_states, read_conditions
-from keepstate._model.diff import Change, Diff
+from keepstate._model.diff import Change, Diff, What
+from keepstate._model.facts import Facts  # noqa: TC001 - likewise
 from keepstate._model.folders import is_folder_name
 from keepstate._snapshot import KeptSide, LiveSide, Loader, compare, find
 from keepstate.errors import CaptureError, KeepstateError, NotFoundError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from keepstate._capture import Choice, Tools
-    from keepstate._model.facts import Facts
     from keepstate._model.manifest import Entry, Manifest
     from keepstate._model.snapshot import Consistency
     from keepstate._session.kept import Kept
@@ -34,16 +34,41 @@ NOW = "now"
 _UNTRACKED = "it is not tracked any more: keepstate.track({name!r}) guards it again"
 
 
+class _Row(msgspec.Struct, frozen=True, array_like=True):
+    """A :class:`Change`, field by field; that one is imported with the package, msgspec not."""
+
+    name: str
+    what: What
+    type_before: str
+    type_after: str
+    before: Facts | None
+    after: Facts | None
+    bytes_before: int
+    bytes_after: int
+    bytes_differing: int
+    shares: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, change: Change) -> _Row:
+        """Take the fields of a change."""
+        return cls(**{name: getattr(change, name) for name in cls.__struct_fields__})
+
+    def change(self) -> Change:
+        """Give them back."""
+        return Change(**{name: getattr(self, name) for name in self.__struct_fields__})
+
+
 class _Answer(msgspec.Struct, frozen=True):
     """What a child has found; small enough to travel through a pipe."""
 
-    changes: list[Change]
+    rows: list[_Row]
     unchanged: int
     unknown: dict[str, str]
 
 
 def _answer(found: Compared) -> _Answer:
-    return _Answer(found.changes, found.unchanged, found.unknown)
+    return _Answer(list(map(_Row.of, found.changes)), found.unchanged, found.unknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +135,7 @@ class Comparing:
         else:
             answer = self._with_live(sides, live, wanted, level)
         unknown = dict(answer.unknown)
-        changes = [self._with_facts(change, sides) for change in answer.changes]
+        changes = [self._with_facts(change, sides) for change in map(_Row.change, answer.rows)]
         if live is not None:
             untracked = self.kept.kernel.namespace.keys() - live.bindings.keys() - live.carried.keys()
             out = [change.name for change in changes if change.name in untracked]

@@ -29,6 +29,8 @@ from keepstate._capture.pages import Pages
 from keepstate._capture.work import Tools
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from keepstate._capture.channel import Channel
     from keepstate._capture.copies import Copies
     from keepstate._capture.work import Work
@@ -63,10 +65,10 @@ class _GiveUp(BaseException):
         self.payload = payload
 
 
-def run(work: Work, channel: Channel, copies: Copies) -> NoReturn:
+def run(work: Work, channel: Channel, copies: Copies, descriptors: Collection[int]) -> NoReturn:
     """Do the work and end the process, whatever happens."""
     try:
-        _settle(channel)
+        _settle(channel, descriptors)
         kind, payload = _answer(work, channel, copies)
         channel.answer(kind, payload)
     finally:
@@ -215,11 +217,11 @@ def group_floor_bytes(shared: int) -> int:
 # -- leaving everything behind -------------------------------------------------------------------------
 
 
-def _settle(channel: Channel) -> None:
+def _settle(channel: Channel, descriptors: Collection[int]) -> None:
     gc.disable()
     _offer_itself()
     _leave_signals()
-    _leave_descriptors({channel.answer_out, channel.stall_in, *DirtyPages.descriptors()})
+    _leave_descriptors({channel.answer_out, channel.stall_in, *DirtyPages.descriptors()}, descriptors)
     _leave_hooks()
     gc.freeze()
     _step_back()
@@ -234,15 +236,16 @@ def _leave_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _leave_descriptors(ours: set[int]) -> None:
+def _leave_descriptors(ours: set[int], held: Collection[int]) -> None:
     # At once: the user's own reader of a pipe must see its end when the user closes it.
     edges = [2, *sorted(ours), os.sysconf("SC_OPEN_MAX")]
     for before, after in pairwise(edges):
         os.closerange(before + 1, after)
     nothing = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):
+    # What is opened later must not pass for a file of the user's by its number.
+    for number in {0, 1, 2, *held} - ours:
         os.dup2(nothing, number)
-    if nothing > 2:
+    if nothing > 2 and nothing not in held:
         os.close(nothing)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         _kept.append((getattr(sys, name), getattr(sys, f"__{name}__")))

@@ -13,7 +13,7 @@ from keepstate._capture.failures import ForkRefused, NotNow
 from keepstate._capture.memory import MiB, read_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from keepstate._capture.conditions import Conditions
     from keepstate._capture.mappings import Range
@@ -51,6 +51,7 @@ class Choice:
         work: Work,
         *,
         copy_ranges: Iterable[Range] = (),
+        descriptors: Collection[int] = (),
         limits: Limits | None = None,
         since: float | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -60,6 +61,7 @@ class Choice:
         Args:
             work: What is done with it.
             copy_ranges: Memory that must be copied first, as :class:`NeedsCopy` named it.
+            descriptors: Of the user's files: a child closes them, and gives their numbers to nothing else.
             limits: How long a child may stand still.
             since: When the calling thread began to be held, by *clock*; ``None``: now.
             clock: Measures the stall.
@@ -75,7 +77,13 @@ class Choice:
             return stage.take(work, reason=self.reason, since=since, clock=clock)
         try:
             return fork.take(
-                work, reason=self.reason, copy_ranges=copy_ranges, limits=limits, since=since, clock=clock
+                work,
+                reason=self.reason,
+                copy_ranges=copy_ranges,
+                descriptors=descriptors,
+                limits=limits,
+                since=since,
+                clock=clock,
             )
         except ForkRefused as error:
             if self.level != "cell":

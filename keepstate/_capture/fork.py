@@ -20,7 +20,7 @@ from keepstate._capture.failures import ForkRefused
 from keepstate._capture.watch import Limits, Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from keepstate._capture.mappings import Range
     from keepstate._capture.work import Work
@@ -73,6 +73,7 @@ def take(
     *,
     reason: str,
     copy_ranges: Iterable[Range] = (),
+    descriptors: Collection[int] = (),
     limits: Limits | None = None,
     since: float | None = None,
     clock: Clock = SYSTEM_CLOCK,
@@ -83,6 +84,7 @@ def take(
         work: What the child does.
         reason: Why this way, for the snapshot.
         copy_ranges: Memory to be copied first, as a :class:`NeedsCopy` named it.
+        descriptors: Of the user's files; the child has ``os.devnull`` under their numbers.
         limits: How long the child may stand still.
         since: When the calling thread began to be held, by *clock*; ``None``: now.
         clock: Measures the stall.
@@ -95,7 +97,7 @@ def take(
     with interrupts.deferred():
         copies = Copies.take(copy_ranges)
         channel = _open_channel()
-        intermediate = _fork(work, channel, copies)
+        intermediate = _fork(work, channel, copies, descriptors)
         channel.close_for_parent()
         stall_seconds = clock.monotonic() - entered
         channel.tell_stall(stall_seconds)
@@ -110,14 +112,14 @@ def _open_channel() -> Channel:
         raise ForkRefused(f"no pipe to another process could be made: {error.strerror}") from error
 
 
-def _fork(work: Work, channel: Channel, copies: Copies) -> int:
+def _fork(work: Work, channel: Channel, copies: Copies, descriptors: Collection[int]) -> int:
     parent = _getpid()
     # SIGCHLD stays open: that of the intermediate process must have come before the handlers are back.
     mask = kept_gil.hold_signals(but=signal.SIGCHLD)
     try:
         side = split(channel.board.memory)
         if side.child:
-            child.run(work, channel, copies)
+            child.run(work, channel, copies, descriptors)
     except OSError as error:
         channel.close()
         raise ForkRefused(f"the system refused another process: {error.strerror}") from error

@@ -21,7 +21,7 @@ from keepstate._snapshot import KeptSide, LiveSide, Loader, compare, find
 from keepstate.errors import CaptureError, KeepstateError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from keepstate._capture import Choice, Tools
     from keepstate._model.manifest import Entry, Manifest
@@ -87,6 +87,8 @@ class _Work:
     """Compares in the place where the values stand still; satisfies ``Work``."""
 
     compare: Callable[[Callable[[str, int], None]], Compared]
+    descriptors: Collection[int]
+    """Of the user's files."""
     answer: bytes = b""
 
     def prepare(self, tools: Tools) -> None:
@@ -213,7 +215,7 @@ class Comparing:
             both: list[Side] = [now if side is None else self._kept_side(side) for side in sides]
             return compare(both[0], both[1], wanted)
 
-        work = _Work(compared)
+        work = _Work(compared, live.positions.descriptors)
         if level is None:
             message = _in_thread(lambda: self._take(work, "operation"))
         else:
@@ -224,7 +226,7 @@ class Comparing:
         choice = self._choice(level)
         if choice.strategy == "fork":
             try:
-                return choice.take(work, clock=self.saving.clock).finish()
+                return choice.take(work, descriptors=work.descriptors, clock=self.saving.clock).finish()
             except ForkRefused:
                 pass  # there is no room for another process: it is done here
         if level == "operation":

@@ -265,7 +265,9 @@ class Saving:
         )
         if self._unwritten is not None:
             self._unwritten = Knowledge()  # what is known comes back with the answer
-        taken = choice.take(save, copy_ranges=self._copy_ranges, since=started)
+        taken = choice.take(
+            save, copy_ranges=self._copy_ranges, descriptors=positions.descriptors, since=started
+        )
         return Picture(self, taken, started, len(self.cells))
 
     def _is_tracked(self, name: str) -> bool:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from keepstate.codecs import _calls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from keepstate.codecs._pickler import StreamPickler
 
@@ -69,6 +69,12 @@ class Positions:
     def __init__(self, files: Mapping[int, OpenFile], positions: Mapping[int, int]) -> None:
         self._files = files
         self._positions = positions
+        self._standing: set[int] = set()
+
+    @property
+    def descriptors(self) -> Collection[int]:
+        """Whose files they are; a forked picture has ``os.devnull`` under these numbers."""
+        return self._files.keys()
 
     def look(self, descriptor: int) -> tuple[OpenFile, int] | None:
         """Return the file and its position, and make sure that the descriptor can be asked for it."""
@@ -78,10 +84,12 @@ class Positions:
         try:
             facts = os.fstat(descriptor)
         except OSError:
+            return None
+        if stat.S_ISCHR(facts.st_mode) and facts.st_rdev == os.stat(os.devnull).st_rdev:
             _stand_in(descriptor, position)
-            return file, position
+            self._standing.add(descriptor)
         same = (facts.st_dev, facts.st_ino) == (file.device, file.inode)
-        return (file, position) if same or os.lseek(descriptor, 0, os.SEEK_CUR) == position else None
+        return (file, position) if same or descriptor in self._standing else None
 
 
 NO_POSITIONS = Positions({}, {})

@@ -15,10 +15,9 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "kinds")]
+sys.path.insert(0, str(ROOT / "tests"))
 
-import campaign  # noqa: E402 - found by the line above
-import kind  # noqa: E402
+from kinds import campaign, kind  # noqa: E402 - found by the line above
 
 from keepstate._base.clock import SYSTEM_CLOCK  # noqa: E402
 

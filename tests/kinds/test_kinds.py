@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import campaign
-import kind
 import pytest
+from kinds import campaign, kind
 
 LIBRARIES = kind.every()
 

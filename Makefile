@@ -44,6 +44,7 @@ bench-torch: .venv-bench/.installed .venv-kishu/.installed  ## Give the benchmar
 coverage: .venv-coverage/.installed .venv-coverage-colab/.installed  ## Keep and restore every kind of object in tests/kinds, and write docs/coverage.md (large)
 	.venv-coverage/bin/python scripts/coverage.py newest $(ONLY)
 	.venv-coverage-colab/bin/python scripts/coverage.py colab $(ONLY)
+	$(if $(ONLY),,.venv-coverage/bin/python -m pytest tests/notebook/test_things_in_play.py)
 
 torture: $(VENV)/.installed  ## Long fault campaigns: kills at random instants, each followed by a proof
 	$(BIN)/python -m pytest -m torture --timeout 3600

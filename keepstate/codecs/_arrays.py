@@ -141,6 +141,9 @@ class Memory:
         self.object_extents: list[tuple[int, int, int, int]] = []
         """(low, high, id of the root, id of the array) of arrays of Python objects, kept in the stream."""
 
+        self.device_extents: list[tuple[int, int]] = []
+        """(low, high) of memory of devices, of which the stream has copies; apart from all addresses here."""
+
     def keep(self, thing: object) -> None:
         """Keep *thing* alive, so that its id and address stay its own."""
         self._kept.append(thing)
@@ -208,6 +211,7 @@ class Memory:
                 yield from merged(root.runs)
         for low, high, *_ in self.object_extents:
             yield low, high
+        yield from self.device_extents
 
     def finish(self, buffers: Sequence[Part]) -> tuple[MemoryMap, tuple[Part, ...]]:
         """Lay the memory out in pieces, each a part or a few bytes in the stream itself."""

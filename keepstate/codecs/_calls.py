@@ -36,6 +36,8 @@ NAMES = (
     "subclass_array",
     "untyped_storage",
     "typed_storage",
+    "device_storage",
+    "itself",
     "set_tensor_state",
     # the notebook
     "namespace",

@@ -88,6 +88,7 @@ class _Decoding:
     object_array = staticmethod(_array_reducers.object_array)
     set_object_array = staticmethod(_array_reducers.set_object_array)
     subclass_array = staticmethod(_array_reducers.subclass_array)
+    device_storage = staticmethod(_tensors.device_storage)
     typed_storage = staticmethod(_tensors.typed_storage)
     set_tensor_state = staticmethod(_tensors.set_tensor_state)
     code = staticmethod(_code.make_code)
@@ -131,6 +132,10 @@ class _Decoding:
     match = staticmethod(_small_reducers.find_match)
     dictionary_view = staticmethod(_oddities.dictionary_view)
     cell = types.CellType
+
+    @staticmethod
+    def itself(thing: object) -> object:
+        return thing
 
     def namespace(self) -> dict[str, object]:
         return self._namespace

@@ -98,6 +98,8 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Ids of objects that are shared though pickle does not see them (globals of their own)."""
         self.weak: dict[int, object] = {}
         """Id → what the stream refers to weakly."""
+        self.on_devices: dict[int, Any] = {}
+        """Device and address as one number → the copy of what is there."""
         self.code_specs: dict[int, object] = {}
         self.filled_cells: set[int] = set()
         self.deferred_cells: set[int] = set()

@@ -6,7 +6,7 @@ It knows parts and numpy, not pickles.
 
 from __future__ import annotations
 
-import sys
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,7 +159,7 @@ class RestoredMemory:
                 self._storages[key] = self._allocated_by_torch(piece)
             else:
                 shown = self._memory(piece)[-start : nbytes - start]
-                self._storages[key] = sys.modules["torch"].from_numpy(shown).untyped_storage()
+                self._storages[key] = importlib.import_module("torch").from_numpy(shown).untyped_storage()
         return self._storages[key]
 
     def _allocated_by_torch(self, piece: int) -> Any:
@@ -168,7 +168,7 @@ class RestoredMemory:
         return self._tensors[piece].untyped_storage()
 
     def _new_tensor(self, piece: int) -> memoryview:
-        torch = sys.modules["torch"]
+        torch = importlib.import_module("torch")
         tensor = self._tensors[piece] = torch.empty(self._layout.pieces[piece].nbytes, dtype=torch.uint8)
         # Not tensor.numpy(): that makes the storage one that cannot be resized, for good.
         return live_memory(tensor.data_ptr(), tensor.nbytes, tensor, writable=True)

@@ -91,3 +91,15 @@ def test_what_runs_in_the_picture_is_told(kernel):
     kernel.run("if os.path.exists('written.txt'): os.unlink('written.txt')")
     kept(kernel, HARMLESS["writes a file"])
     assert len(json.dumps(kernel.evaluate("open('written.txt').read()"))) <= len('"xx"')
+
+
+@pytest.mark.torture
+def test_an_object_that_hangs_is_given_up_and_named(kernel):
+    """After two pictures that came to no end, 30 s each, it is left alone; the kernel never waits with them."""
+    kernel.run("class Hostile:\n    def __reduce__(self): threading.Event().wait()")
+    kernel.run("x = Hostile(); good.append(len(good))")
+    for _ in range(3):
+        kernel.run("good.append(1)\ntaken = keepstate.snapshot()", ok=False)
+    assert kernel.evaluate("sorted(taken.names)") == ["good"]
+    assert "did not come to an end" in kernel.evaluate("dict(taken.skipped)")["x"]
+    kernel.run("x = 7")

@@ -95,7 +95,7 @@ def test_what_runs_in_the_picture_is_told(kernel):
 
 @pytest.mark.torture
 def test_an_object_that_hangs_is_given_up_and_named(kernel):
-    """After two pictures that came to no end, 30 s each, it is left alone; a cell waits only if it asks to."""
+    """After two pictures that came to no end, 30 s each, it is left alone; a cell waits only if it asks."""
     kernel.run("class Hostile:\n    def __reduce__(self): threading.Event().wait()")
     kernel.run("x = Hostile(); good.append(len(good))")
     for _ in range(3):

@@ -28,7 +28,7 @@ from keepstate._model.snapshot import Where
 from keepstate._session import space
 from keepstate._session.guard import RETAKES, TakeAgain
 from keepstate._snapshot import Described, Knowledge, Occasion, Save, Saved, snapshot_of
-from keepstate.codecs import OpenFile, Positions, find_open_files, positions_of
+from keepstate.codecs import Positions, find_open_files, positions_of
 from keepstate.errors import StoreError, StoreFullError
 
 if TYPE_CHECKING:
@@ -100,8 +100,6 @@ class Ready(NamedTuple):
     read_at: float
     """By the monotonic clock."""
     memory: Memory
-    files: dict[int, OpenFile]
-    """The user's open files, by descriptor."""
 
     def is_fresh(self, now: float) -> bool:
         """Whether it can still be taken as it is; else it is to be read anew."""
@@ -152,6 +150,8 @@ class Saving:
     _pages: DirtyPages | None = None
     _unwritten: Knowledge | None = field(default_factory=Knowledge)
     _ready: Ready | None = None
+    _met_files: bool = False
+    """Whether an open file was among what was kept."""
     _versions: dict[str, str] = field(default_factory=dict)
     """Of packages, as a save of this session has found them."""
     _described: dict[str, Described] = field(default_factory=dict)
@@ -184,14 +184,21 @@ class Saving:
         return [name for name, strikes in self._strikes.items() if strikes >= STRIKES]
 
     def make_ready(self) -> None:
-        """Read on the guard's thread what memory is free and what files are open; the main one waits less."""
+        """Do on the guard's thread what the main one need not wait for; what is read then goes stale soon."""
         self._ready = None
-        with suppress(Exception):  # it is read when the picture is taken, and an error told there
-            self._ready = self._read()
+        with suppress(Exception):  # it is done when the picture is taken, and an error told there
             self._unfinished("statement")  # a long cell takes milliseconds to look through
+            self._ready = self._read()
 
     def _read(self) -> Ready:
-        return Ready(self.clock.monotonic(), read_memory(), find_open_files())
+        return Ready(self.clock.monotonic(), read_memory())
+
+    def _read_positions(self) -> Positions:
+        """Read where the user's files stand, once one has been met: 0.4 ms, and most notebooks have none."""
+        if not self._met_files:
+            return Positions({}, {}, read=False)
+        files = find_open_files()
+        return Positions(files, positions_of(files))
 
     def _take_ready(self) -> Ready:
         """Return what was read beforehand, or read it now if that was too long ago."""
@@ -211,7 +218,7 @@ class Saving:
         namespace = self.kernel.namespace if self.view is None else self.view
         bindings, left_out = self.selection.bindings(namespace, self.kernel.hidden)
         ready = self._take_ready()
-        positions = Positions(ready.files, positions_of(ready.files))
+        positions = self._read_positions()
         choice = self._choose(level, ready.memory, by_user=request.reason == "manual")
         occasion = Occasion(
             id=request.id,
@@ -325,6 +332,9 @@ class Saving:
             TakeAgain: What the picture relied on is no longer there; the next one relies on nothing.
         """
         self._watch_memory(saved.unwritten)
+        if saved.met_files:
+            self._met_files = True
+            raise TakeAgain("the positions of open files are read for the next one")
         if saved.trouble:
             self._known = {}
             self.folders.not_saved(reread=True)

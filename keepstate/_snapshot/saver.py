@@ -74,6 +74,8 @@ class Saved(msgspec.Struct, frozen=True):
     """Whether it refused for want of space."""
     again: bool = False
     """Whether it would take a picture that relies on nothing that was kept before."""
+    met_files: bool = False
+    """Whether nothing was written, because it met an open file, and positions had not been read."""
     unwritten: Knowledge = Knowledge()
     """What is known of the memory of large buffers, for the next save."""
     described: dict[str, Described] = {}
@@ -289,6 +291,8 @@ class Save:
     def _write(self, tools: Tools) -> Saved:
         if self._prepared is None:
             raise CaptureError("write() comes after prepare()")
+        if self._positions.missed:
+            return Saved(met_files=True)
         occasion = self._occasion
         try:
             with self._repository.writer(

@@ -64,12 +64,18 @@ class Positions:
     Args:
         files: Descriptor → file, read shortly before.
         positions: Descriptor → bytes from the beginning, read at the moment of the picture.
+        read: Whether they have been read at all.
     """
 
-    def __init__(self, files: Mapping[int, OpenFile], positions: Mapping[int, int]) -> None:
+    def __init__(
+        self, files: Mapping[int, OpenFile], positions: Mapping[int, int], *, read: bool = True
+    ) -> None:
         self._files = files
         self._positions = positions
+        self._read = read
         self._standing: set[int] = set()
+        self.missed = False
+        """Whether a file was met, and positions had not been read."""
 
     @property
     def descriptors(self) -> Collection[int]:
@@ -78,6 +84,7 @@ class Positions:
 
     def look(self, descriptor: int) -> tuple[OpenFile, int] | None:
         """Return the file and its position, and make sure that the descriptor can be asked for it."""
+        self.missed = self.missed or not self._read
         file, position = self._files.get(descriptor), self._positions.get(descriptor)
         if file is None or position is None:
             return None

@@ -131,7 +131,7 @@ def test_what_cannot_be_read_beforehand_is_no_end_of_the_guard(monkeypatch):
         raise MemoryError
 
     own = object.__new__(saving.Saving)
-    own.clock = SystemClock()
+    own.clock, own.kernel = SystemClock(), Idle()
     own.make_ready()
     assert own._ready is not None
     monkeypatch.setattr(saving, "read_memory", fail)
@@ -142,7 +142,7 @@ def test_what_cannot_be_read_beforehand_is_no_end_of_the_guard(monkeypatch):
 def test_what_was_read_a_while_ago_is_read_anew():
     """A cell may have taken all of the memory meanwhile."""
     memory = Memory(page_tables=1, resident=2, available=3, whole_group=False)
-    ready = saving.Ready(5.0, memory, {})
+    ready = saving.Ready(5.0, memory)
     assert ready.is_fresh(5.0 + saving.READY_SECONDS / 2)
     assert not ready.is_fresh(5.0 + saving.READY_SECONDS * 2)
 

@@ -74,8 +74,9 @@ Median (least) of {rounds} snapshots each, in turns with {forks} forks, in one k
 is `stall_seconds`, by a fork or by copying what has changed (*stage*). *Seen* is the longest time for which
 the kernel's loop, or a cell that only reads the clock, stood still while the snapshot was taken and
 written: that includes waits for the GIL (5 ms a turn) and for a core. The limit is twice the bare fork, or
-5 ms. Large arrays have huge pages; tensors and Python objects have 4 KiB pages, for each of which a fork
-copies an entry.
+5 ms. Of the {each} forks of a turn the *first* is the dearest, for what it walks is in no cache; that of a
+snapshot is always a first one. Large arrays have huge pages; tensors and Python objects have 4 KiB pages,
+for each of which a fork copies an entry.
 """
 
 
@@ -95,10 +96,10 @@ def report(found: Found) -> str:
         if "left out" in row
     ]
     rounds = len(measured[0]["between"])
-    about = prose(TEXT, rounds=rounds, forks=FORKS * rounds)
+    about = prose(TEXT, rounds=rounds, forks=FORKS * rounds, each=FORKS)
     if not found["torch"]:
         about = about.rstrip() + " Torch is not installed: small arrays stand for a model and its Adam.\n"
-    head = "GB held | bare fork ms | held ms | of limit"
+    head = "GB held | bare fork ms | first fork ms | held ms | of limit | of twice the first"
     between = [[row["state"], *_row(row, "between"), said(row["idle gap"], 1e3)] for row in measured]
     inside = [
         [row["state"], *_row(row, "inside"), said([one["quiet gap"] for one in row["inside"]], 1e3)]
@@ -120,6 +121,12 @@ def limit_of(row: Found) -> float:
     return max(2 * middle(row["fork"]), LEAST_LIMIT_SECONDS)
 
 
+def _firsts(row: Found) -> list[float]:
+    """Give the first fork of each turn: what it walks is in no cache."""
+    firsts: list[float] = row["fork"][::FORKS]
+    return firsts
+
+
 def _stalls(row: Found, where: str) -> list[float]:
     return [one["stall"] for one in row[where]]
 
@@ -129,8 +136,10 @@ def _row(row: Found, where: str) -> list[str]:
     return [
         number(row["rss"] / 1e9),
         said(row["fork"], 1e3),
+        said(_firsts(row), 1e3),
         f"{said(held, 1e3)} {'/'.join(sorted({one['strategy'].partition(':')[0] for one in row[where]}))}",
         times(middle(held), limit_of(row)),
+        times(middle(held), max(2 * middle(_firsts(row)), LEAST_LIMIT_SECONDS)),
         said([one["gap"] for one in row[where]], 1e3),
     ]
 

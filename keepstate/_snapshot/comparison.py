@@ -68,12 +68,8 @@ def compare(a: Side, b: Side, names: Iterable[str] = ()) -> Compared:
 def _why_unknown(a: Side, b: Side, name: str) -> str | None:
     for side in (a, b):
         if name not in side.names and name in side.skipped:
-            place = "now" if side.id == "now" else f"in {side.id[:10]}"
-            return (
-                f"it was not kept {place}: {side.skipped[name]}"
-                if side.id != "now"
-                else (f"it cannot be kept now: {side.skipped[name]}")
-            )
+            said = "cannot be kept now" if side.id == "now" else f"was not kept in {side.id[:10]}"
+            return f"it {said}: {side.skipped[name]}"
     return None
 
 
@@ -122,9 +118,8 @@ class _Comparison:
     def _changed(self, name: str, before: Entry, after: Entry) -> Change | None:
         old, new = self._a.record(before.group), self._b.record(after.group)
         notes: tuple[str, ...] = ()
-        what = "changed"
         if before.type != after.type:
-            what = "rebound"
+            pass  # rebound, whatever the bytes say
         elif not is_folder_name(name):
             told = self._told(name, before, after, old, new)
             if told is None:
@@ -134,7 +129,7 @@ class _Comparison:
             return None
         return Change(
             name,
-            "rebound" if what == "rebound" else "changed",
+            "changed" if before.type == after.type else "rebound",
             type_before=before.type,
             type_after=after.type,
             before=_facts(old, name),

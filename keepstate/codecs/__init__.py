@@ -16,7 +16,7 @@ from keepstate.codecs._definitions import is_definable, is_importable
 from keepstate.codecs._encoder import encode
 from keepstate.codecs._facts import facts_of, has_facts
 from keepstate.codecs._identity import is_value_type
-from keepstate.codecs._open_files import NO_POSITIONS, OpenFile, Positions, find_open_files, positions_of
+from keepstate.codecs._open_files import NO_POSITIONS, Positions, find_open_files, positions_of
 from keepstate.codecs._outline import Bytes, Outline, Where
 from keepstate.codecs._probe import TENSORS, calls_of, is_harmless
 from keepstate.codecs._refusals import refusal, type_name
@@ -41,7 +41,6 @@ __all__ = [
     "Bytes",
     "Codec",
     "MissingLibraryError",
-    "OpenFile",
     "Outline",
     "Positions",
     "RestoredMemory",

@@ -33,7 +33,8 @@ def container_reducer(kind: type) -> Callable[[StreamPickler, Any], Any] | None:
 def reduce_container(_pickler: StreamPickler, thing: Any) -> Any:
     """Reduce it to its state and its elements, which are put in by the built-in class."""
     make, arguments, state, elements, items = (*thing.__reduce_ex__(5), None, None)[:5]
-    assert make is copyreg.__newobj__  # type: ignore[attr-defined]
+    if make is not copyreg.__newobj__:  # type: ignore[attr-defined]
+        return NotImplemented
     held = list(elements) if items is None else dict(items)
     return make, arguments, (state, held), None, None, _calls.named("fill_container")
 

@@ -24,7 +24,9 @@ _OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__
 def container_reducer(kind: type) -> Callable[[StreamPickler, Any], Any] | None:
     """Return the reducer of a class whose elements pickle would put in by its own methods."""
     fillers: tuple[str, ...] = next((names for base, names in _FILLERS.items() if issubclass(kind, base)), ())
-    if any(getattr(kind, way, None) != getattr(object, way, None) for way in _OWN_WAYS):
+    if kind in copyreg.dispatch_table or any(
+        getattr(kind, way, None) != getattr(object, way, None) for way in _OWN_WAYS
+    ):
         return None
     fills = (getattr(kind, name) for name in fillers)
     return reduce_container if any(isinstance(method, types.FunctionType) for method in fills) else None
@@ -33,8 +35,6 @@ def container_reducer(kind: type) -> Callable[[StreamPickler, Any], Any] | None:
 def reduce_container(_pickler: StreamPickler, thing: Any) -> Any:
     """Reduce it to its state and its elements, which are put in by the built-in class."""
     make, arguments, state, elements, items = (*thing.__reduce_ex__(5), None, None)[:5]
-    if make is not copyreg.__newobj__:  # type: ignore[attr-defined]
-        return NotImplemented
     held = list(elements) if items is None else dict(items)
     return make, arguments, (state, held), None, None, _calls.named("fill_container")
 

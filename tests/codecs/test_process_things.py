@@ -218,3 +218,17 @@ x = np.arange(5000.0).view(Tagged); x.tag = {'unit': 'm'}
 """)
     notebook.encode("x")
     notebook.check("assert type(x) is Tagged and x.tag == {'unit': 'm'} and x[7] == 7")
+
+
+def test_what_copyreg_has_a_way_for_is_kept_in_that_way(notebook):
+    """Also a list whose class does something when an element comes in."""
+    notebook.run("""
+import copyreg
+class Odd(list):
+    def append(self, v): super().append(v)
+def make(): return Odd([7])
+copyreg.pickle(Odd, lambda odd: (make, ()))
+x = Odd([1])
+""")
+    notebook.encode("x")
+    notebook.check("assert x == [7] and type(x) is Odd")

@@ -6,7 +6,6 @@ class does to an element is done twice, or fails. Here the elements go in as the
 
 from __future__ import annotations
 
-import copyreg
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +23,7 @@ _OWN_WAYS = ("__reduce__", "__reduce_ex__", "__getnewargs__", "__getnewargs_ex__
 def container_reducer(kind: type) -> Callable[[StreamPickler, Any], Any] | None:
     """Return the reducer of a class whose elements pickle would put in by its own methods."""
     fillers: tuple[str, ...] = next((names for base, names in _FILLERS.items() if issubclass(kind, base)), ())
-    if kind in copyreg.dispatch_table or any(
-        getattr(kind, way, None) != getattr(object, way, None) for way in _OWN_WAYS
-    ):
+    if any(getattr(kind, way, None) != getattr(object, way, None) for way in _OWN_WAYS):
         return None
     fills = (getattr(kind, name) for name in fillers)
     return reduce_container if any(isinstance(method, types.FunctionType) for method in fills) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import enum
 from typing import TYPE_CHECKING, Any
 
@@ -80,12 +81,14 @@ def reducer_for(kind: type) -> Callable[[Any, Any], Any] | None:
         return reduce_class
     if issubclass(kind, np.dtype):
         return reduce_dtype
+    if issubclass(kind, enum.Enum):
+        return reduce_enum_member
+    if kind in copyreg.dispatch_table and kind.__module__.partition(".")[0] not in _MODULES:
+        return None  # the user has said how
     if issubclass(kind, np.ndarray) and all(
         getattr(kind, name) is getattr(np.ndarray, name) for name in _ARRAY_HOOKS
     ):
         return reduce_subclass_array
-    if issubclass(kind, enum.Enum):
-        return reduce_enum_member
     if issubclass(kind, BaseException):
         return reduce_error
     for base in kind.__mro__:

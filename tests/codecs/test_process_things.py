@@ -221,14 +221,17 @@ x = np.arange(5000.0).view(Tagged); x.tag = {'unit': 'm'}
 
 
 def test_what_copyreg_has_a_way_for_is_kept_in_that_way(notebook):
-    """Also a list whose class does something when an element comes in."""
+    """Also a list whose class does something when an element comes in, and an exception with a cause."""
     notebook.run("""
 import copyreg
 class Odd(list):
     def append(self, v): super().append(v)
 def make(): return Odd([7])
 copyreg.pickle(Odd, lambda odd: (make, ()))
-x = Odd([1])
+class Mine(Exception): pass
+def remake(): return Mine('made')
+copyreg.pickle(Mine, lambda error: (remake, ()))
+x = Odd([1]); y = Mine(); y.__cause__ = KeyError()
 """)
-    notebook.encode("x")
-    notebook.check("assert x == [7] and type(x) is Odd")
+    notebook.encode("x", "y")
+    notebook.check("assert x == [7] and type(x) is Odd and y.args == ('made',)")

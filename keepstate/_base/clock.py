@@ -65,6 +65,11 @@ def processor_seconds() -> float:
     return time.thread_time()
 
 
+def process_seconds() -> float:
+    """Seconds for which all threads of this process have computed, since it was forked or begun."""
+    return time.process_time()
+
+
 class SystemClock:
     """The clocks of this machine."""
 

@@ -19,10 +19,11 @@ from keepstate._capture import kept_gil
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_HEAD = struct.Struct("qqqHd?")
+_HEAD = struct.Struct("qqqHdd?")
 """pid of the child, bytes done, how many reports, length of the name, stall in seconds (-1: not told),
-whether it reads memory by address."""
-_REPORT_AT, _STALL_AT, _LOOKING_AT = 8, struct.calcsize("qqqH0d"), struct.calcsize("qqqHd")
+processor time of the child in seconds, whether it reads memory by address."""
+_REPORT_AT, _STALL_AT = 8, struct.calcsize("qqqH0d")
+_PROCESSOR_AT, _LOOKING_AT = struct.calcsize("qqqHd"), struct.calcsize("qqqHdd")
 _NAME_BYTES = 512
 _FRAME = struct.Struct("=cQ")
 
@@ -38,6 +39,8 @@ class Progress(NamedTuple):
     name: str
     looking: bool
     """Whether it reads memory by address, which may kill it."""
+    processor_seconds: float
+    """How long it had computed when it answered; 0 before."""
 
 
 class Board:
@@ -64,6 +67,10 @@ class Board:
         self.memory[_HEAD.size : _HEAD.size + len(text)] = text
         struct.pack_into("qqH", self.memory, _REPORT_AT, bytes_done, self._reports, len(text))
 
+    def put_processor_seconds(self, seconds: float) -> None:
+        """Child: note how long it has computed, with all its threads."""
+        struct.pack_into("d", self.memory, _PROCESSOR_AT, seconds)
+
     @contextmanager
     def looking(self) -> Iterator[None]:
         """Child: say that memory is read by address."""
@@ -75,9 +82,9 @@ class Board:
 
     def read(self) -> Progress:
         """Parent: read the newest report; a name read while it is written may be a mixture."""
-        pid, bytes_done, reports, length, _, looking = _HEAD.unpack_from(self.memory)
+        pid, bytes_done, reports, length, _, processor_seconds, looking = _HEAD.unpack_from(self.memory)
         name = self.memory[_HEAD.size : _HEAD.size + min(length, _NAME_BYTES)]
-        return Progress(pid, bytes_done, reports, name.decode(errors="replace"), looking)
+        return Progress(pid, bytes_done, reports, name.decode(errors="replace"), looking, processor_seconds)
 
 
 @dataclass(frozen=True, slots=True)

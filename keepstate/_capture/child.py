@@ -18,7 +18,7 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, NoReturn
 
-from keepstate._base.clock import SYSTEM_CLOCK
+from keepstate._base.clock import SYSTEM_CLOCK, process_seconds
 from keepstate._capture import channel as answers
 from keepstate._capture.apart import make_texts
 from keepstate._capture.copies import COPY_LIMIT_BYTES
@@ -70,6 +70,7 @@ def run(work: Work, channel: Channel, copies: Copies, descriptors: Collection[in
     try:
         _settle(channel, descriptors)
         kind, payload = _answer(work, channel, copies)
+        channel.board.put_processor_seconds(process_seconds())
         channel.answer(kind, payload)
     finally:
         os._exit(0)

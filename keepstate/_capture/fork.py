@@ -36,6 +36,7 @@ class Forked:
 
     def __init__(self, watch: Watch, *, intermediate: int, stall_seconds: float, reason: str) -> None:
         self.stall_seconds = stall_seconds
+        self.processor_seconds = 0.0
         self.reason = reason
         self._watch = watch
         self._intermediate = intermediate
@@ -44,7 +45,9 @@ class Forked:
     def finish(self) -> bytes:
         """Watch the child until it has answered."""
         try:
-            return self._watch.wait()
+            answer = self._watch.wait()
+            self.processor_seconds = self._watch.processor_seconds()
+            return answer
         finally:
             self._reap()
 

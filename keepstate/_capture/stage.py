@@ -27,6 +27,7 @@ class Staged:
     def __init__(self, work: Work, arena: Arena, *, reason: str) -> None:
         self.reason = reason
         self.stall_seconds = 0.0
+        self.processor_seconds = 0.0
         self._work = work
         self._arena = arena
         self._tools = Tools(

@@ -69,6 +69,10 @@ class Watch:
             raise MemoryShort(payload.decode(errors="replace"))
         raise ChildFailed(payload.decode(errors="replace"))
 
+    def processor_seconds(self) -> float:
+        """Say how long the child had computed when it answered."""
+        return self._channel.board.read().processor_seconds
+
     def end(self) -> None:
         """End the child if it still runs, and close this side."""
         if not self._open:

@@ -73,6 +73,11 @@ class Taken(Protocol):
         """Why so, in a sentence."""
         ...
 
+    @property
+    def processor_seconds(self) -> float:
+        """How long another process has computed for it, once it is finished; 0 if there was none."""
+        ...
+
     def finish(self) -> bytes:
         """Wait until the work is done and return its message; never on the user's thread while it runs.
 

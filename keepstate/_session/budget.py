@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import mmap
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from keepstate._base.clock import Clock
 
 SHARE = 0.025
 """Of the foreground's time that saves may cost it (``DESIGN`` §7: 2.5 %)."""
@@ -34,11 +37,29 @@ class Cost:
     """Page faults of this process beyond its usual ones."""
     seconds: float
     """From the picture to the end of the work."""
+    crowded_seconds: float = 0.0
+    """How long the user's code waited for processors that the child had."""
 
     @property
     def foreground_seconds(self) -> float:
         """What the user's code lost."""
-        return self.stall_seconds + self.faults * FAULT_SECONDS
+        return self.stall_seconds + self.faults * FAULT_SECONDS + self.crowded_seconds
+
+
+def crowded_seconds(processor_seconds: float, seconds: float, *, busy: float, processors: int) -> float:
+    """Say how long code waited that would have kept *busy* processors at work, beside a child.
+
+    Args:
+        processor_seconds: For which the child has computed.
+        seconds: From its beginning to its end.
+        busy: Processors, as :attr:`Faults.busy`.
+        processors: How many there are.
+
+    >>> crowded_seconds(0.5, 1.0, busy=1.0, processors=2), crowded_seconds(0.5, 1.0, busy=2.0, processors=2)
+    (0.0, 0.25)
+    """
+    idle = max(0.0, processors - busy) * seconds
+    return max(0.0, processor_seconds - idle) / max(1.0, busy)
 
 
 def rest_after(cost: Cost) -> float:
@@ -55,6 +76,8 @@ class Usage(NamedTuple):
     """Page faults without a disk."""
     user_seconds: float
     """Of processor time, in user mode."""
+    seconds: float
+    """By the monotonic clock."""
 
 
 class Faults:
@@ -68,6 +91,8 @@ class Faults:
     def __init__(self) -> None:
         self.of_a_save = 0.0
         """Of the last two of which it is known, those of the dearer one: what is usual is not known well."""
+        self.busy = 0.0
+        """How many processors this process kept busy between the last two saves."""
         self._found = 0.0
         self._began: Usage | None = None
         self._halfway: Usage | None = None
@@ -79,6 +104,7 @@ class Faults:
         self._began, self._halfway = now, None
         if began is None:
             return
+        self.busy = (now.user_seconds - began.user_seconds) / max(now.seconds - began.seconds, 1e-3)
         until = now if halfway is None else halfway
         busy, busy_then = until.user_seconds - began.user_seconds, now.user_seconds - until.user_seconds
         found = float(until.faults - began.faults)
@@ -98,11 +124,11 @@ class Faults:
         self._halfway = now
 
 
-def read_usage() -> Usage:
+def read_usage(clock: Clock) -> Usage:
     """Read it; takes microseconds."""
     try:
         import resource
     except ImportError:  # not a Unix: there is no fork either
-        return Usage(0, 0.0)
+        return Usage(0, 0.0, clock.monotonic())
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return Usage(used.ru_minflt, used.ru_utime)
+    return Usage(used.ru_minflt, used.ru_utime, clock.monotonic())

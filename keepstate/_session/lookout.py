@@ -21,7 +21,7 @@ from keepstate._capture.choice import read_needed_bytes
 from keepstate._hosts import last_activity
 from keepstate._session import pressure
 from keepstate._session.agenda import Agenda, Scene
-from keepstate._session.budget import Cost, Faults, read_usage
+from keepstate._session.budget import Cost, Faults, crowded_seconds, read_usage
 from keepstate._session.limits import age_of_machine
 from keepstate._session.notify_failing import Failing
 from keepstate._session.notify_messages import DeadlineAhead
@@ -139,14 +139,17 @@ class Lookout:
     def save_began(self) -> None:
         """A picture is taken."""
         self.agenda.save_began()
-        self._faults.begin(read_usage())
+        self._faults.begin(read_usage(self._clock))
         self._halfway_at = None
 
-    def save_ended(self, *, stall_seconds: float, seconds: float) -> None:
+    def save_ended(self, *, stall_seconds: float, seconds: float, processor_seconds: float) -> None:
         """All that was in it is kept."""
         with suppress(psutil.Error):  # then the number of the save before stands
             self._faults.end(psutil.Process().memory_info().rss)
-        self.agenda.save_ended(Cost(stall_seconds, self._faults.of_a_save, seconds))
+        crowded = crowded_seconds(
+            processor_seconds, seconds, busy=self._faults.busy, processors=psutil.cpu_count() or 1
+        )
+        self.agenda.save_ended(Cost(stall_seconds, self._faults.of_a_save, seconds, crowded))
         self._halfway_at = self._clock.monotonic() + self.agenda.cadence_seconds / 2
         self._failed = False
         self._tell(self._failing.succeeded())
@@ -223,7 +226,7 @@ class Lookout:
             self._look_at_memory(self._guard)
         elif alarm == "halfway":
             self._halfway_at = None
-            self._faults.halfway(read_usage())
+            self._faults.halfway(read_usage(self._clock))
         elif alarm == "save":
             scene = self.scene()
             if self.agenda.save_is_due(scene):

@@ -85,8 +85,14 @@ class Observer(Protocol):
         """A picture is taken, on the calling thread."""
         ...
 
-    def save_ended(self, *, stall_seconds: float, seconds: float) -> None:
-        """All that was in the picture is kept; it took so long, and held the main thread for so long."""
+    def save_ended(self, *, stall_seconds: float, seconds: float, processor_seconds: float) -> None:
+        """All that was in the picture is kept.
+
+        Args:
+            stall_seconds: How long the main thread was held.
+            seconds: How long it took.
+            processor_seconds: How long another process computed for it.
+        """
         ...
 
     def save_failed(self, why: str) -> None:
@@ -451,5 +457,9 @@ class Picture:
         if saved.commit is not None and not saved.unchanged:
             self.saving.record_has(self.cells)
         self.saving.settle(self.cells)
-        self.saving.observer.save_ended(stall_seconds=self.taken.stall_seconds, seconds=seconds)
+        self.saving.observer.save_ended(
+            stall_seconds=self.taken.stall_seconds,
+            seconds=seconds,
+            processor_seconds=self.taken.processor_seconds,
+        )
         return snapshot

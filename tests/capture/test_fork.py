@@ -345,6 +345,27 @@ def test_both_sides_know_the_stall(scenario):
     assert parent == child > 0
 
 
+def test_the_parent_learns_how_long_the_child_has_computed(scenario):
+    """With all its threads, since the fork: what this process had computed before is not in it."""
+    before, took = scenario("""
+        from keepstate._base.clock import processor_seconds
+        while processor_seconds() < 0.5:
+            pass
+        class Busy(Keep):
+            def write(self, tools):
+                since = processor_seconds()
+                while processor_seconds() - since < 0.05:
+                    pass
+                return b""
+        taken = fork.take(Busy(lambda: 1), reason="")
+        before = taken.processor_seconds
+        taken.finish()
+        show([before, taken.processor_seconds])
+    """)
+    assert before == 0
+    assert 0.05 <= took < 0.5
+
+
 def test_a_large_answer_comes_whole(scenario):
     """An answer of many megabytes comes through as it was sent."""
     assert (

@@ -2,6 +2,7 @@
 
 import mmap
 
+import psutil
 import pytest
 
 from keepstate._base.clock import ManualClock
@@ -13,6 +14,7 @@ from keepstate._session.budget import (
     Cost,
     Faults,
     Usage,
+    crowded_seconds,
     rest_after,
 )
 from keepstate._session.limits import Limits
@@ -23,13 +25,13 @@ GIB = 1 << 30
 
 def periods(faults, *uses):
     """Go through saves: the growth of faults and user seconds to the halfway mark, and from there on."""
-    now = Usage(1000, 5.0)
+    now = Usage(1000, 5.0, 0.0)
     faults.begin(now)
     for first, then in uses:
         faults.end(GIB)
-        now = Usage(now.faults + first[0], now.user_seconds + first[1])
+        now = Usage(now.faults + first[0], now.user_seconds + first[1], 0.0)
         faults.halfway(now)
-        now = Usage(now.faults + then[0], now.user_seconds + then[1])
+        now = Usage(now.faults + then[0], now.user_seconds + then[1], 0.0)
         faults.begin(now)
     return faults.of_a_save
 
@@ -70,10 +72,10 @@ def test_a_quiet_time_makes_saves_cheap_again(reaches_half):
     """There cannot have been more than there were at all: two such saves forget a dear one."""
     faults = Faults()
     assert periods(faults, ((250_000, 5.0), (50_000, 5.0))) == 200_000
-    now = Usage(10_000_000, 100.0)
+    now = Usage(10_000_000, 100.0, 0.0)
     faults.begin(now)
     for _ in range(2):
-        now = Usage(now.faults + 300, now.user_seconds + 0.01)
+        now = Usage(now.faults + 300, now.user_seconds + 0.01, 0.0)
         if reaches_half:
             faults.halfway(now)
         faults.begin(now)
@@ -89,8 +91,8 @@ def test_a_save_before_the_halfway_mark_leaves_what_is_known():
     """Saves at the end of short cells are too near to one another to tell anything."""
     faults = Faults()
     assert periods(faults, ((250_000, 5.0), (50_000, 5.0))) == 200_000
-    faults.begin(Usage(10_000_000, 100.0))
-    faults.begin(Usage(90_000_000, 101.0))
+    faults.begin(Usage(10_000_000, 100.0, 0.0))
+    faults.begin(Usage(90_000_000, 101.0, 0.0))
     assert faults.of_a_save == 200_000
 
 
@@ -102,6 +104,22 @@ def test_rest_keeps_the_share():
     assert lost / (rest_after(cost) + lost) == pytest.approx(SHARE)
     assert rest_after(Cost(0.001, 0, 0.01)) == LEAST_REST_SECONDS
     assert rest_after(Cost(100.0, 0, 0.01)) == LONGEST_REST_SECONDS
+
+
+def test_a_child_takes_nothing_where_a_processor_is_idle():
+    """It is charged for what it computes beyond the processors that the user's code leaves."""
+    assert crowded_seconds(0.8, 1.0, busy=1.1, processors=2) == 0
+    assert crowded_seconds(0.8, 1.0, busy=2.0, processors=2) == pytest.approx(0.4)
+    assert crowded_seconds(0.8, 1.0, busy=1.0, processors=1) == pytest.approx(0.8)
+
+
+def test_how_busy_the_code_is_is_told_by_the_time_between_two_saves():
+    """12 seconds of processor time in 6 seconds are two processors."""
+    faults = Faults()
+    faults.begin(Usage(0, 100.0, 50.0))
+    assert faults.busy == 0
+    faults.begin(Usage(0, 112.0, 56.0))
+    assert faults.busy == 2.0
 
 
 def test_half_of_the_time_to_the_next_save_is_noticed():
@@ -133,7 +151,7 @@ def test_half_of_the_time_to_the_next_save_is_noticed():
     )
     assert "halfway" not in lookout._plan()
     lookout.save_began()
-    lookout.save_ended(stall_seconds=0.001, seconds=0.1)
+    lookout.save_ended(stall_seconds=0.001, seconds=0.1, processor_seconds=0.1)
     clock.advance(5.0)
     assert lookout._plan()["halfway"] == pytest.approx(5.0)
     lookout._guard = Guard()  # the timer is not started: this test rings
@@ -142,6 +160,10 @@ def test_half_of_the_time_to_the_next_save_is_noticed():
     assert "halfway" not in lookout._plan()
     assert lookout._faults._halfway is not None
     lookout._faults.of_a_save = 400_000.0
-    lookout.save_ended(stall_seconds=0.001, seconds=0.1)
+    lookout.save_ended(stall_seconds=0.001, seconds=0.1, processor_seconds=0.1)
     cost = Cost(0.001, 400_000.0, 0.1)
     assert lookout.agenda.cadence_seconds == pytest.approx(rest_after(cost))
+    lookout._faults.busy = 64.0 * (psutil.cpu_count() or 1)
+    lookout.save_ended(stall_seconds=0.001, seconds=0.1, processor_seconds=6400.0)
+    crowded = 6400.0 / lookout._faults.busy
+    assert lookout.agenda.cadence_seconds == pytest.approx(rest_after(Cost(0.001, 400_000.0, 0.1, crowded)))

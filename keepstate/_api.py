@@ -334,21 +334,24 @@ def restore(*names: str, at: object = None, overwrite: bool = True) -> RestoreRe
     return _running().restore(*names, at=at, overwrite=overwrite)
 
 
-def load(name: str, *, at: object = None, member: str | None = None) -> object:
+def load(name: str, *, at: object = None, member: str | None = None, data_only: bool = False) -> object:
     """Return a kept value, and bind nothing.
 
     Args:
         name: Which.
         at: As in :func:`restore`.
         member: Whose; only this session's own in this version.
+        data_only: Whether to refuse what runs code when it is read, as unpickling does: for a store that
+            others can write to. Plain values, arrays, frames, Arrow, sparse matrices and tensors are data.
 
     Raises:
         NotFoundError: There is no such snapshot, or it has no such name.
         IntegrityError: Its bytes are damaged.
         CodecError: It cannot be decoded here, e.g. because its library is missing.
+        TrustError: It is more than data, and that was not wanted.
         SessionError: No session is running.
     """
-    return _running().load(name, at=at, member=member)
+    return _running().load(name, at=at, member=member, data_only=data_only)
 
 
 def diff(a: object, b: object = "now", *names: str) -> Diff:

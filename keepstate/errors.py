@@ -10,6 +10,7 @@
     ├── CaptureError                (RuntimeError) no picture of the objects could be taken
     ├── RebuildError                (RuntimeError) a plan of rebuild() cannot be run here, or twice
     ├── CodecError                  one object cannot be turned into bytes, or back
+    ├── TrustError                  it would run code, and only data was asked for
     ├── StoreError                  (OSError) the store cannot be used as it is
     │   ├── StoreFullError          free some space
     │   ├── NotAStoreError          this place holds something else
@@ -88,6 +89,12 @@ class CodecError(KeepstateError):
     """One object cannot be turned into bytes, or its bytes cannot be turned back."""
 
     kind = "codec"
+
+
+class TrustError(KeepstateError):
+    """A kept value runs code when it is read, and only data was asked for."""
+
+    kind = "trust"
 
 
 class StoreError(KeepstateError, OSError):

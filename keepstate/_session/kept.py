@@ -183,7 +183,7 @@ class Kept:
         with random_states.undisturbed():
             return self.recovery.decoding.decoded(chosen, names, definitions=False)
 
-    def load(self, name: str, *, at: object, member: str | None) -> object:
+    def load(self, name: str, *, at: object, member: str | None, data_only: bool) -> object:
         """Return a kept value and bind nothing; see :func:`keepstate.load`."""
         if member is not None and member != self.identity.member:
             raise InvalidInputError(
@@ -194,14 +194,18 @@ class Kept:
         _must_have(head, [name])
         self.bring(head)
         chosen = self.recovery.decoding.whole(head)
-        namespace = self.kernel.namespace
+
+        def value() -> object:
+            loader = Loader(self.repository, chosen, self.kernel.namespace, bind=False, data_only=data_only)
+            return loader.value(name)
+
         with random_states.undisturbed():
             try:
-                return Loader(self.repository, chosen, namespace, bind=False).value(name)
+                return value()
             except IntegrityError:
                 if not self.mend(chosen):
                     raise
-            return Loader(self.repository, chosen, namespace, bind=False).value(name)
+            return value()
 
     def get(self, name: str, make: Callable[[], object], *, tracked: bool) -> object:
         """Return the live value of a *tracked* name, else the kept one, else make it."""

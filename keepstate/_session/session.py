@@ -375,9 +375,11 @@ class Session:
         level, _ = self._place_of_caller()
         return Comparing(self._kept, self._saving).diff(a, b, names, level=level)
 
-    def load(self, name: str, *, at: object = None, member: str | None = None) -> object:
+    def load(
+        self, name: str, *, at: object = None, member: str | None = None, data_only: bool = False
+    ) -> object:
         """Return a kept value and bind nothing; see :func:`keepstate.load`."""
-        return self._kept.load(name, at=at, member=member)
+        return self._kept.load(name, at=at, member=member, data_only=data_only)
 
     def get(self, name: str, make: Callable[[], object]) -> object:
         """Return the kept value of *name*, or make it; see :func:`keepstate.get`."""

@@ -73,6 +73,7 @@ class Loader:
         bind: Whether classes and functions that values need are bound in *namespace* where it lacks them.
         strangers: Whether values may come with the kept definition of a class or function where the notebook
             has none of the same source.
+        data_only: Whether values that run code are refused.
     """
 
     def __init__(
@@ -83,12 +84,14 @@ class Loader:
         *,
         bind: bool = True,
         strangers: bool = True,
+        data_only: bool = False,
     ) -> None:
         self._repository = repository
         self._manifest = manifest
         self._namespace = namespace
         self._bind = bind
         self._strangers = strangers
+        self._data_only = data_only
         kept_on = manifest.versions.get(PLATFORM, "").rpartition(" ")[2]
         self._other_machine = bool(kept_on) and kept_on != platform.machine()
         self._decoded: dict[bytes, Mapping[str, object]] = {}
@@ -106,6 +109,7 @@ class Loader:
             NotFoundError: The snapshot has no such name.
             IntegrityError: Its bytes are damaged.
             CodecError: They cannot be decoded here; ``MissingLibraryError`` if a library is missing.
+            TrustError: They run code, and that was not wanted.
         """
         entry = self._manifest.names.get(name)
         if entry is None:
@@ -200,7 +204,11 @@ class Loader:
             )
             memory = None if ahead is None else ahead.memory
             values = codecs.decode(
-                stored, namespace=self._namespace, memory=memory, other_machine=self._other_machine
+                stored,
+                namespace=self._namespace,
+                memory=memory,
+                other_machine=self._other_machine,
+                data_only=self._data_only,
             )
         finally:
             self._open.pop()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keepstate.codecs import _calls
-from keepstate.codecs._arrays import address_of, exporter_of, extent, is_plain, root_of
+from keepstate.codecs._arrays import address_of, exporter_of, extent, is_plain, refuse_pointers, root_of
+from keepstate.codecs._dtypes import describe
 from keepstate.errors import CodecError
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def reduce_array(pickler: StreamPickler, values: Array) -> Any:
 
 
 def reduce_dtype(_pickler: StreamPickler, dtype: np.dtype[Any]) -> Any:
-    """Reduce a dtype without its own dictionaries, which every array of that dtype would share."""
+    """Reduce a dtype to its description, or leave out its own dictionaries, which its arrays would share."""
+    described = describe(dtype)
+    if described is not None:
+        return _calls.named("dtype"), (described,)
     reduced = dtype.__reduce__()
     if isinstance(reduced, str) or len(reduced) != 3 or not isinstance(reduced[2], tuple):
         return reduced
@@ -101,6 +105,8 @@ def reduce_subclass_array(_pickler: StreamPickler, values: Array) -> Any:
 def empty(dtype: np.dtype[Any], shape: tuple[int, ...], order: Any, writable: bool) -> Array:
     """Make an array without any bytes."""
     values = np.empty(shape, dtype, order=order)
+    if values.nbytes:
+        raise CodecError("an array without bytes was kept with some")
     values.flags.writeable = writable
     return values
 
@@ -114,6 +120,7 @@ def exported(
     writable: bool,
 ) -> Array:
     """Make an array over the memory of a bytearray or array.array."""
+    refuse_pointers(dtype)
     values: Array = np.ndarray(shape, dtype, buffer=exporter, offset=offset, strides=strides)
     values.flags.writeable = writable
     return values
@@ -128,7 +135,8 @@ def object_view(
     reaches = [(length - 1) * stride // root.itemsize for length, stride in zip(shape, strides, strict=True)]
     first = offset + sum(reach for reach in reaches if reach < 0)
     last = offset + sum(reach for reach in reaches if reach > 0)
-    if root.dtype != object or first < 0 or last >= flat.size:
+    askew = any(stride % root.itemsize for stride in strides)
+    if root.dtype != object or first < 0 or last >= flat.size or askew:
         raise CodecError("a view lies outside the array of objects that it shows")
     return np.lib.stride_tricks.as_strided(flat[offset:], shape, strides, writeable=writable)
 

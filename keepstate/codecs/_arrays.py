@@ -15,6 +15,7 @@ import numpy as np
 
 from keepstate._model.parts import Part
 from keepstate.codecs._stream import MemoryMap, Piece, Segment, Whole
+from keepstate.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ INLINE_BYTES = 4096
 """Below this, memory is kept inside the stream: a part of its own costs a record of 45 bytes and a chunk."""
 
 Array = np.ndarray[Any, Any]
+Dtype = np.dtype[Any]
 
 
 class _Exposed:
@@ -62,6 +64,18 @@ def is_plain(dtype: np.dtype[Any]) -> bool:
     if dtype.fields is not None:
         return all(is_plain(entry[0]) for entry in dtype.fields.values())
     return dtype.kind in "biufcmMSUV"  # not T, whose strings live in an arena of their own
+
+
+def refuse_pointers(dtype: np.dtype[Any]) -> None:
+    """Refuse to show kept bytes as anything but values.
+
+    Raises:
+        CodecError: They would be taken for addresses.
+    """
+    if not is_plain(dtype):
+        raise CodecError(
+            f"memory was kept as {dtype}, which is no type of plain values: the stream is damaged"
+        )
 
 
 def address_of(values: Array) -> int:

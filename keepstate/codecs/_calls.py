@@ -37,6 +37,8 @@ NAMES = (
     "untyped_storage",
     "typed_storage",
     "device_storage",
+    "tensor",
+    "dtype",
     "itself",
     "set_tensor_state",
     # the notebook

@@ -27,6 +27,7 @@ from keepstate.codecs import (
     _classes,
     _code,
     _containers,
+    _dtypes,
     _errors,
     _functions,
     _generated,
@@ -41,13 +42,14 @@ from keepstate.codecs import (
     _tensors,
     _weak,
 )
+from keepstate.codecs._data_only import DataUnpickler, load_data
 from keepstate.codecs._generated import Unbuilt
 from keepstate.codecs._original import open_original
 from keepstate.codecs._refusals import one_line
 from keepstate.codecs._restored_memory import RestoredMemory, refuse_extended
 from keepstate.codecs._source import show_source
 from keepstate.codecs._stream import layout_of, map_of
-from keepstate.errors import CodecError, KeepstateError
+from keepstate.errors import CodecError, KeepstateError, TrustError
 
 if TYPE_CHECKING:
     import io
@@ -82,6 +84,7 @@ class _Decoding:
         self.view = memory.view
         self.untyped_storage = memory.untyped_storage
 
+    dtype = staticmethod(_dtypes.make_dtype)
     empty = staticmethod(_array_reducers.empty)
     exported = staticmethod(_array_reducers.exported)
     object_view = staticmethod(_array_reducers.object_view)
@@ -89,6 +92,7 @@ class _Decoding:
     set_object_array = staticmethod(_array_reducers.set_object_array)
     subclass_array = staticmethod(_array_reducers.subclass_array)
     device_storage = staticmethod(_tensors.device_storage)
+    tensor = staticmethod(_tensors.tensor_of)
     typed_storage = staticmethod(_tensors.typed_storage)
     set_tensor_state = staticmethod(_tensors.set_tensor_state)
     code = staticmethod(_code.make_code)
@@ -252,6 +256,7 @@ def decode(
     namespace: dict[str, object],
     memory: RestoredMemory | None = None,
     other_machine: bool = False,
+    data_only: bool = False,
 ) -> Mapping[str, object]:
     """Turn a stored group back into its members; nothing is bound.
 
@@ -260,6 +265,7 @@ def decode(
         namespace: The user's globals; they become the globals of restored functions.
         memory: What :func:`memory_of` has laid out for this group, all of it filled; for one call only.
         other_machine: Whether it was kept on another kind of processor.
+        data_only: Whether to refuse whatever runs code, as for a stream that anyone may have written.
 
     Returns:
         Member name → value.
@@ -267,15 +273,18 @@ def decode(
     Raises:
         MissingLibraryError: A library that a value needs cannot be imported here.
         CodecError: The values cannot be rebuilt here.
+        TrustError: They are not data only.
         IntegrityError: A part is damaged.
     """
     try:
         layout = layout_of(stored.stream)
         if memory is None:
-            memory = RestoredMemory(map_of(layout), stored.parts)
+            memory = RestoredMemory(map_of(layout, data_only=data_only), stored.parts)
         memory.is_of_other_machine = other_machine
         decoding = _Decoding(stored, namespace, memory)
         file = open_original(layout.pickles, layout.marks, stored.spent)
+        if data_only:
+            return load_data(DataUnpickler(file, buffers=memory.buffers(), decoding=decoding))
         unpickler = _StreamUnpickler(file, decoding, memory, other_machine=other_machine)
         for member in stored.members:
             if member.source:
@@ -284,6 +293,10 @@ def decode(
         values: Mapping[str, object] = unpickler.load()
         del unpickler
         decoding.check()
+    except TrustError as error:
+        raise TrustError(
+            f"{_failure(stored, str(error))}; whoever trusts it reads it as more than data"
+        ) from error
     except KeepstateError:
         raise
     except ModuleNotFoundError as error:

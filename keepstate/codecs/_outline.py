@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from keepstate.codecs import _calls
+from keepstate.codecs._dtypes import make_dtype
 from keepstate.codecs._original import open_original
 from keepstate.codecs._stream import layout_of, map_of
 
@@ -116,6 +117,7 @@ def _dtype(*args: Any) -> np.dtype[Any]:
 
 
 _REAL: dict[tuple[str, str], Any] = {
+    (_calls.MODULE, "dtype"): make_dtype,
     ("numpy", "dtype"): _dtype,
     ("numpy", "record"): np.record,
     ("numpy", "void"): np.void,

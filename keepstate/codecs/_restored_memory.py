@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keepstate.codecs._arrays import live_memory
+from keepstate.codecs._arrays import live_memory, refuse_pointers
 from keepstate.errors import CodecError
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ class RestoredMemory:
         return values
 
     def _check(self, dtype: np.dtype[Any]) -> None:
+        refuse_pointers(dtype)
         if self.is_of_other_machine:
             refuse_extended(dtype)
 

@@ -20,9 +20,10 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from keepstate.codecs._dtypes import describe, make_dtype
 from keepstate.codecs._original import MARK_BYTES, encode_marks, open_original
 from keepstate.codecs._sink import Sink
-from keepstate.errors import IntegrityError
+from keepstate.errors import IntegrityError, TrustError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,7 +106,7 @@ def end_of(memory: MemoryMap, *, marks: Sequence[int]) -> bytes:
                     s.runs,
                     None
                     if s.whole is None
-                    else (s.whole.dtype, s.whole.shape, s.whole.order, s.whole.writable),
+                    else (_told(s.whole.dtype), s.whole.shape, s.whole.order, s.whole.writable),
                 )
                 for s in memory.segments
             ],
@@ -114,6 +115,18 @@ def end_of(memory: MemoryMap, *, marks: Sequence[int]) -> bytes:
     )
     end = _END.pack(sink.nbytes, len(marks), len(sink.marks), MAGIC)
     return sink.finish(encode_marks([*marks, *sink.marks]) + end)
+
+
+def _told(dtype: Any) -> Any:
+    described = describe(dtype)
+    return dtype if described is None else described
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Makes plain values, and names nothing."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise TrustError(f"the layout of its memory asks for {module}.{name}, which is no data")
 
 
 def layout_of(stream: Stream) -> Layout:
@@ -147,17 +160,30 @@ def layout_of(stream: Stream) -> Layout:
     raise IntegrityError("a stream does not end as a stream of this format does")
 
 
-def map_of(layout: Layout) -> MemoryMap:
-    """Read the map of a stream."""
+def map_of(layout: Layout, *, data_only: bool = False) -> MemoryMap:
+    """Read the map of a stream.
+
+    Args:
+        layout: Of the stream.
+        data_only: Whether anyone may have written it.
+
+    Raises:
+        TrustError: It is not data only.
+    """
     file = open_original(layout.memory_map, layout.map_marks)
-    fields: Any = pickle.load(file)
+    fields: Any = (_PlainUnpickler if data_only else pickle.Unpickler)(file).load()
     buffers, *lists = fields
     pieces, segments = lists if layout.is_old else reversed(lists)
     return MemoryMap(
         buffers,
         tuple(Piece(nbytes, source) for nbytes, source in pieces),
         tuple(
-            Segment(tuple(tuple(run) for run in runs), None if whole is None else Whole(*whole))
+            Segment(tuple(tuple(run) for run in runs), None if whole is None else _whole(*whole))
             for runs, whole in segments
         ),
     )
+
+
+def _whole(dtype: Any, shape: tuple[int, ...], order: str, writable: bool) -> Whole:
+    told = type(dtype) in (str, tuple)  # streams of before have the dtype itself
+    return Whole(make_dtype(dtype) if told else dtype, shape, order, writable)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import sys
 from typing import TYPE_CHECKING, Any
 
 from keepstate.codecs import _calls
+from keepstate.codecs._typed import typed
+from keepstate.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +31,57 @@ def reduce_tensor(_pickler: StreamPickler, tensor: Any) -> Any:
         raise pickle.PicklingError(
             "it holds a tensor that is part of an autograd graph; keep tensor.detach() instead"
         )
+    if _is_plain(tensor):
+        return typed(
+            "tensor",
+            tensor_of,
+            state=lambda: _told(tensor),
+            same=lambda made: _same(tensor, made),
+            otherwise=lambda: _reduce_as_torch_does(tensor),
+        )
+    return _reduce_as_torch_does(tensor)
+
+
+def _is_plain(tensor: Any) -> bool:
+    """Say whether a tensor is numbers in memory of this machine, and nothing else."""
+    torch = sys.modules["torch"]
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg() or tensor._backward_hooks)
+        and not vars(tensor)
+    )
+
+
+def _told(tensor: Any) -> tuple[Any, ...]:
+    storage = tensor.untyped_storage()
+    return (
+        storage if storage.nbytes() else None,
+        str(tensor.dtype).removeprefix("torch."),
+        tensor.storage_offset(),
+        tuple(tensor.shape),
+        tensor.stride(),
+        tensor.requires_grad,
+        type(tensor) is not sys.modules["torch"].Tensor,
+        tensor.grad,
+    )
+
+
+def _same(tensor: Any, made: Any) -> bool:
+    return (
+        type(made) is type(tensor)
+        and made.dtype is tensor.dtype
+        and made.shape == tensor.shape
+        and made.stride() == tensor.stride()
+        and made.storage_offset() == tensor.storage_offset()
+        and made.data_ptr() == tensor.data_ptr()
+        and made.requires_grad == tensor.requires_grad
+        and made.grad is tensor.grad
+    )
+
+
+def _reduce_as_torch_does(tensor: Any) -> Any:
     reduced = tensor.__reduce_ex__(5)
     gradient = tensor.grad
     if gradient is None or not isinstance(reduced, tuple):
@@ -79,6 +133,46 @@ def reduce_typed_storage(_pickler: StreamPickler, storage: Any) -> Any:
 
 
 # --- decoding
+
+
+def tensor_of(
+    storage: Any,
+    dtype: str,
+    offset: int,
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    requires_grad: bool,
+    is_parameter: bool,
+    gradient: Any,
+) -> Any:
+    """Make a tensor over a storage.
+
+    Raises:
+        CodecError: It would lie outside, or there are no such numbers.
+    """
+    torch = importlib.import_module("torch")
+    numbers = getattr(torch, str(dtype), None)
+    if not isinstance(numbers, torch.dtype):
+        raise CodecError(f"torch {torch.__version__} has no numbers of the kind {dtype!r}")
+    made = torch.empty(0, dtype=numbers)
+    if storage is None:
+        made = made.as_strided(shape, strides) if 0 in shape else torch.empty(shape, dtype=numbers)
+        if made.numel():
+            raise CodecError("a tensor without memory was kept with elements")
+    else:
+        if not isinstance(storage, torch.UntypedStorage):
+            raise CodecError("a tensor was kept over something that is no memory")
+        last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
+        if min((offset, *shape, *strides)) < 0 or (last + 1) * numbers.itemsize > storage.nbytes():
+            raise CodecError("a tensor lies outside the memory that was kept for it")
+        made.set_(storage, offset, shape, strides)
+    if is_parameter:
+        made = torch.nn.Parameter(made, requires_grad=bool(requires_grad))
+    else:
+        made.requires_grad_(bool(requires_grad))
+    if gradient is not None:
+        made.grad = gradient
+    return made
 
 
 def device_storage(copied: Any, device: str) -> Any:

@@ -160,6 +160,8 @@ class RestoredMemory:
                 self._storages[key] = self._allocated_by_torch(piece)
             else:
                 shown = self._memory(piece)[-start : nbytes - start]
+                if shown.nbytes != nbytes:
+                    raise CodecError("a tensor lies outside the memory that was kept for it")
                 self._storages[key] = importlib.import_module("torch").from_numpy(shown).untyped_storage()
         return self._storages[key]
 

@@ -1,0 +1,128 @@
+"""Tensors are data: a storage, and where in it their numbers are."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from keepstate import codecs
+from keepstate.codecs import _calls
+from keepstate.errors import KeepstateError, TrustError
+from tests.codecs.streams import as_anything, as_data, calls
+from tests.codecs.test_data_only import ROWS, Reduces, hostile, kind
+
+torch = pytest.importorskip("torch")
+
+TENSORS = {
+    "plain": lambda: torch.arange(5000.0),
+    "strided": lambda: torch.arange(12.0).reshape(3, 4).T[1:],
+    "expanded": lambda: torch.ones(1, 3).expand(4, 3),
+    "bfloat16": lambda: torch.ones(3, dtype=torch.bfloat16),
+    "complex": lambda: torch.ones(3, dtype=torch.complex64),
+    "bool": lambda: torch.tensor([True, False]),
+    "scalar": lambda: torch.tensor(3),
+    "empty": lambda: torch.empty(0, 3, dtype=torch.int16),
+    "empty view": lambda: torch.arange(5)[2:2],
+    "leaf": lambda: torch.ones(2, requires_grad=True),
+    "parameter": lambda: torch.nn.Parameter(torch.ones(2)),
+    "frozen parameter": lambda: torch.nn.Parameter(torch.ones(2), requires_grad=False),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+@pytest.mark.parametrize("read", [as_data, as_anything])
+def test_a_tensor_is_data(name, read):
+    """It comes back with kind, layout and whether it is trained; no function of torch's is named."""
+    tensor = TENSORS[name]()
+    assert not [call for call in calls(tensor) if "torch" in call]
+    back = read(tensor)
+    assert type(back) is type(tensor)
+    assert (back.dtype, back.shape, back.stride()) == (tensor.dtype, tensor.shape, tensor.stride())
+    assert (back.storage_offset(), back.requires_grad) == (tensor.storage_offset(), tensor.requires_grad)
+    assert torch.equal(back, tensor)
+
+
+def test_tensors_share_memory_as_before():
+    """A view of a tensor is one again, and so is an array over it."""
+    base = torch.zeros(5000)
+    back = as_data({"base": base, "view": base[10:20], "array": base.numpy()})
+    back["view"][0] = 1
+    assert back["base"][10] == back["array"][10] == 1
+
+
+def test_a_gradient_comes_with_its_tensor():
+    """The next step adds to it."""
+    weight = torch.nn.Parameter(torch.ones(3))
+    (weight * 2).sum().backward()
+    back = as_data(weight)
+    assert back.grad.tolist() == [2, 2, 2]
+    (back * 3).sum().backward()
+    assert back.grad.tolist() == [5, 5, 5]
+
+
+def test_the_weights_of_a_model_are_data():
+    """``state_dict()`` is what most people keep; a model itself is code."""
+    model = torch.nn.Linear(3, 2)
+    back = as_data(dict(model.state_dict()))
+    assert torch.equal(back["weight"], model.weight)
+    with pytest.raises(TrustError, match=r"x \(torch.nn.modules.linear.Linear\)"):
+        as_data(model)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.eye(2).to_sparse(),
+        lambda: torch.ones(2, dtype=torch.complex64).conj(),
+        lambda: torch.ones(2, dtype=torch.complex64).conj().imag,
+        lambda: torch.ones(2, device="meta"),
+        lambda: _named(torch.ones(2)),
+    ],
+    ids=["sparse", "conjugate", "negative", "meta", "attribute"],
+)
+def test_what_is_more_than_numbers_goes_the_way_of_torch(make):
+    """It is kept as before, and is no data."""
+    tensor = make()
+    back = as_anything(tensor)
+    assert (back.layout, back.is_conj(), back.is_neg(), vars(back)) == (
+        tensor.layout, tensor.is_conj(), tensor.is_neg(), vars(tensor)
+    )  # fmt: skip
+    with pytest.raises(TrustError):
+        as_data(tensor)
+
+
+def _named(tensor):
+    tensor.note = "mine"
+    return tensor
+
+
+def stored(*args):
+    """Write the call ``tensor`` over a storage of 16 bytes."""
+    storage = Reduces(_calls.named("untyped_storage"), (0, 16))
+    return pickle.dumps({"x": Reduces(_calls.named("tensor"), (storage, *args))}, 5)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        stored("float32", 2, (3,), (1,), False, False, None),
+        stored("float32", 0, (2,), (4,), False, False, None),
+        stored("float32", 4, (2,), (-1,), False, False, None),
+        stored("float32", -1, (2,), (1,), False, False, None),
+        stored("float32", 0, (2, 2), (1,), False, False, None),
+        stored("float32", 0, (-2,), (1,), False, False, None),
+        stored("load", 0, (2,), (1,), False, False, None),
+        stored("float32", 0, (2,), (1,), False, False, "text"),
+        pickle.dumps({"x": Reduces(_calls.named("tensor"), (None, "float32", 0, (9,), (1,), 0, 0, None))}, 5),
+        pickle.dumps({"x": Reduces(_calls.named("tensor"), ([], "float32", 0, (9,), (1,), 0, 0, None))}, 5),
+        pickle.dumps({"x": Reduces(_calls.named("untyped_storage"), (0, 1 << 40))}, 5),
+        pickle.dumps({"x": Reduces(_calls.named("untyped_storage"), (7, 8))}, 5),
+        pickle.dumps({"x": Reduces(_calls.named("tensor"), (kind("f8"), "f8", 0, (), (), 0, 0, None))}, 5),
+    ],
+    ids=range(13),
+)
+def test_a_tensor_outside_of_its_memory_is_refused(body):
+    """Whatever the stream says, nothing is shown that was not kept."""
+    with pytest.raises(KeepstateError):
+        codecs.decode(hostile(body, layout=ROWS), namespace={}, data_only=True)

@@ -24,12 +24,15 @@ from keepstate._base.clock import SYSTEM_CLOCK  # noqa: E402
 RAW = ROOT / "docs" / "coverage.json"
 PAGE = ROOT / "docs" / "coverage.md"
 OUTCOMES = ("kept", "rebuilt", "reported", "wrong")
+DATA = "kept as data"
+"""An outcome of those that are kept."""
 HEAD = """# What is kept
 
 Written by `make coverage` from tests/kinds. Each kind of object is made in a notebook, kept, changed, kept
 again; the kernel is killed with `kill -9`, a new one restores it, makes the same object anew and compares
 the two by the library's own equality, and checks that the change was seen, that what was shared still is,
-and that the object is of use. *Kept*: all of that holds. *Rebuilt*: it cannot be kept, and
+and that the object is of use. *Kept*: all of that holds. *As data*: so does `load(name, data_only=True)`
+give it, which runs nobody's code. *Rebuilt*: it cannot be kept, and
 `keepstate.rebuild()` makes it again from the recorded cells. *Reported*: the name is left unbound, with the
 reason shown here. *Wrong*: anything else.
 """
@@ -50,7 +53,10 @@ def measure(stack, files):
         mine[name] = {
             "library": library.name,
             "versions": _versions(library),
-            "kinds": {one.kind.name: [one.outcome, _told(one.detail, place)] for one in results},
+            "kinds": {
+                one.kind.name: [DATA if one.is_data else one.outcome, _told(one.detail, place)]
+                for one in results
+            },
         }
         print(name, {one.kind.name: one.detail for one in results if not one.as_expected} or "as expected")
     found[stack]["_"] = {"python": platform.python_version(), "date": f"{SYSTEM_CLOCK.utc_now():%Y-%m-%d}"}
@@ -71,20 +77,23 @@ def _told(detail, place):
 
 def page(found):
     """Write the page from what was measured."""
-    lines = [HEAD, "| stack | Python | measured | kinds | " + " | ".join(OUTCOMES) + " | skipped files |"]
-    lines.append("|" + "---|" * (len(OUTCOMES) + 5))
+    columns = ("kept", "of these as data", *OUTCOMES[1:])
+    lines = [HEAD, "| stack | Python | measured | kinds | " + " | ".join(columns) + " | skipped files |"]
+    lines.append("|" + "---|" * (len(columns) + 5))
     for stack, files in found.items():
-        counts = dict.fromkeys(OUTCOMES, 0)
+        counts = dict.fromkeys(("kept", DATA, *OUTCOMES[1:]), 0)
         for each in files.values():
             for outcome, _ in each.get("kinds", {}).values():
                 counts[outcome] += 1
+        kinds = sum(counts.values())
+        counts["kept"] += counts[DATA]
         skipped = [f"{each['library']} ({each['skipped']})" for each in files.values() if "skipped" in each]
         about = files["_"]
         row = [
             stack,
             about["python"],
             about["date"],
-            sum(counts.values()),
+            kinds,
             *counts.values(),
             "; ".join(skipped),
         ]

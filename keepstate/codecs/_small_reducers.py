@@ -13,6 +13,7 @@ import random
 import re
 import struct
 import sys
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from keepstate.codecs import _calls
@@ -57,6 +58,13 @@ def reduce_json_decoder(_pickler: StreamPickler, decoder: json.JSONDecoder) -> A
     return make, (type(decoder),), state, None, None, _calls.named("set_json_decoder_state")
 
 
+def reduce_uuid(_pickler: StreamPickler, value: uuid.UUID) -> Any:
+    """Reduce an id to its text, which is data; pickle makes an instance and fills it."""
+    if type(value) is not uuid.UUID or value.is_safe is not uuid.SafeUUID.unknown:
+        return NotImplemented
+    return uuid.UUID, (value.hex,)
+
+
 class _Suppress:
     """Stands for ``argparse.SUPPRESS``, a text that argparse tells from an equal one."""
 
@@ -98,6 +106,7 @@ SMALL_REDUCERS: dict[type, Callable[[Any, Any], Any]] = {
     type(functools.cmp_to_key(max)): reduce_key_wrapper,
     itertools.pairwise: reduce_pairwise,
     re.Match: reduce_match,
+    uuid.UUID: reduce_uuid,
 }
 NAMED_SMALL_REDUCERS: dict[str, Callable[[Any, Any], Any]] = {
     "json.decoder.JSONDecoder": reduce_json_decoder,

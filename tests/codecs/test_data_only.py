@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copyreg
 import datetime as dt
 import decimal
 import fractions
@@ -10,6 +11,7 @@ import io
 import os
 import pathlib
 import pickle
+import uuid
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ import pytest
 from keepstate import codecs
 from keepstate._model.parts import StoredGroup
 from keepstate.codecs import _calls
+from keepstate.codecs._dtypes import make_dtype
 from keepstate.codecs._stream import MemoryMap, Piece, Segment, Whole, end_of
 from keepstate.errors import CodecError, KeepstateError, TrustError
 from tests.codecs.streams import as_data, group_of, read
@@ -34,6 +37,7 @@ PLAIN = {
         collections.OrderedDict(b=1, a=2), collections.defaultdict(list, a=[1]), collections.Counter("abca"),
         collections.deque([1, 2], maxlen=3),
     ],
+    "ids": [uuid.UUID(int=5), uuid.UUID("a" * 32)],
     "paths": [pathlib.PurePosixPath("a/b"), pathlib.Path("c")],
     "numbers of numpy": [
         np.float64(3.5), np.int8(1), np.bool_(True), np.datetime64("2020-01-01"), np.str_("x"), np.str_(""),
@@ -161,46 +165,59 @@ def test_the_refusal_names_what_it_is_about():
         as_data(Message())
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"cos\nsystem\n(S'touch ran'\ntR.",
-        b"(S'touch ran'\nios\nsystem\n.",
-        b"(cos\nsystem\nS'touch ran'\no.",
-        b"cbuiltins\ndict\n)\x81.",
-        b"Pname\n.",
-        b"\x82\x01.",
-        b"(lp0\n0g0\n.",
-        pickle.dumps([], 2)[:-1] + b"}b.",
-        pickle.dumps(dict(collections.OrderedDict(a=1)), 5)[:-1] + b"}(\x8c\x01ak\x01ub.",
-        b"]K\x01a.",
-        b"}" + b"]]s.",
-        b"\x8c\x08builtins\x8c\x04dict\x93)R.",
-        b"\x8c\x08builtins\x8c\x03int\x93\x8c\x0210\x85R.",
-        b"K\x01]e.",
-        b"h\x00.",
-        b"",
-    ],
-    ids=range(16),
+def named(module: str, name: str) -> bytes:
+    """Write what names something."""
+    return b"".join(b"\x8c" + bytes([len(text)]) + text.encode() for text in (module, name)) + b"\x93"
+
+
+INT, DICT, ORDERED = (
+    named(*each) for each in (("builtins", "int"), ("builtins", "dict"), ("collections", "OrderedDict"))
 )
-def test_instructions_that_data_does_not_need_are_refused(body, tmp_path, monkeypatch):
-    """Whatever the bytes are: an error of ours, nothing run, nothing changed."""
-    monkeypatch.chdir(tmp_path)
+ONE_BYTE = b"\x96" + (1).to_bytes(8, "little") + b"a"
+INSTRUCTIONS = {
+    "GLOBAL": b"cbuiltins\nint\n",
+    "INST": b"(ibuiltins\ncomplex\n",
+    "OBJ": b"(" + INT + b"o",
+    "NEWOBJ": DICT + b")\x81",
+    "NEWOBJ_EX": DICT + b")}\x92",
+    "BUILD": ORDERED + b")R}\x8c\x01aK\x01sb",
+    "BUILD of a function": named(_calls.MODULE, "dtype") + b"N}\x8c\x07__doc__\x8c\x01asb",
+    "EXT1": b"\x82\xf0",
+    "PERSID": b"Pname\n",
+    "BINPERSID": b"K\x01Q",
+    "REDUCE of a class that is a value": INT + b"\x8c\x0210\x85R",
+    "REDUCE of a value": b"K\x01)R",
+    "REDUCE without a tuple": ORDERED + b"]R",
+    "SETITEM": ONE_BYTE + b"K\x00K\x01s",
+    "SETITEMS": ONE_BYTE + b"(K\x00K\x01u",
+    "APPEND": ONE_BYTE + b"K\x01a",
+    "APPENDS": ONE_BYTE + b"(K\x01e",
+    "ADDITEMS": ONE_BYTE + b"(K\x01\x90",
+    "globals by number": b"h\x03",
+    "globals by far number": b"j\x03\x00\x00\x00",
+    "globals by old number": b"g3\n",
+    "globals by what made them": b"h\x02)R",
+    "globals by name": named(_calls.MODULE, "namespace") + b")R",
+    "number of nothing": b"h\x77",
+    "unknown": b"\xff",
+    "end": b"",
+}
+
+
+@pytest.mark.parametrize("kind", INSTRUCTIONS)
+def test_instructions_that_data_does_not_need_are_refused(kind, monkeypatch):
+    """All else in the stream is as it should be, so it is this one that is refused."""
+    monkeypatch.setitem(copyreg._inverted_registry, 0xF0, ("builtins", "int"))
+    body = b"}\x8c\x01x" + INSTRUCTIONS[kind] + (b"s." if kind != "end" else b"")
+    document = make_dtype.__doc__
     is_refused(body)
-    assert list(tmp_path.iterdir()) == []
+    assert make_dtype.__doc__ == document
 
 
-def test_data_cannot_write_to_the_notebook():
-    """The globals are not given to it, neither by the preamble nor by the call."""
-    namespace = {"own": 1}
-    memo = b"\x94}(\x8c\x03own\x94K\x02u."
-    for body in (b"h\x02(\x8c\x03ownK\x02u.", b"\x8c" + bytes([len(_calls.MODULE)]) + _calls.MODULE.encode()
-                 + b"\x8c\x09namespace\x93)R(\x8c\x03ownK\x02u.", memo):  # fmt: skip
-        try:
-            codecs.decode(hostile(body), namespace=namespace, data_only=True)
-        except KeepstateError:
-            pass
-        assert namespace == {"own": 1}
+def test_the_way_in_which_they_are_written_is_right():
+    """Without the instruction in question such a stream is read."""
+    body = b"}\x8c\x01x" + ORDERED + b")R(\x8c\x01aK\x01us."
+    assert codecs.decode(hostile(body), namespace={}, data_only=True) == {"x": {"a": 1}}
 
 
 def call(name: str, *args: object) -> bytes:
@@ -213,6 +230,7 @@ def kind(text: str) -> Reduces:
     return Reduces(_calls.named("dtype"), (text,))
 
 
+SCALAR = np.bool_().__reduce__()[0]
 ROWS = MemoryMap(0, (Piece(16, bytes(16)),), (Segment(((0, 16, 0),), None),))
 
 
@@ -233,9 +251,12 @@ ROWS = MemoryMap(0, (Piece(16, bytes(16)),), (Segment(((0, 16, 0),), None),))
         call("dtype", ("record", ("a",), ("O",), (-8,), (None,), 8, "")),
         call("dtype", ("eval", "1")),
         call("dtype", 5),
+        pickle.dumps({"x": Reduces(SCALAR, (kind("O"), bytes(8)))}, 5),
+        pickle.dumps({"x": Reduces(SCALAR, (kind("f8"), bytes(4)))}, 5),
+        pickle.dumps({"x": Reduces(SCALAR, (kind("f8"), 3))}, 5),
         call("subclass_array", int, 1, {}),
     ],
-    ids=range(15),
+    ids=range(18),
 )
 def test_calls_check_what_they_are_given(body):
     """Nothing is read outside of what was kept, and kept bytes never pass for addresses."""

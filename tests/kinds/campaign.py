@@ -19,6 +19,8 @@ class Result:
     outcome: str
     detail: str = ""
     """Why it is reported, or what is wrong."""
+    is_data: bool = False
+    """Whether no code runs when it is read."""
 
     @property
     def as_expected(self):
@@ -63,17 +65,29 @@ def run(library, place):
         failed = kernel.evaluate("dict(session.restored.failed)")
         bound = [name for name in names if name not in skipped and name not in failed]
         wrong = json.loads(kernel.evaluate(judge(bound, "keepstate.load")))
+        data = json.loads(
+            kernel.evaluate(
+                f"inside.read_as_data(globals(), {library.imports!r}, {table!r}, {bound!r}, "
+                "lambda name: keepstate.load(name, data_only=True), keepstate.errors.TrustError)"
+            )
+        )
+        wrong |= {name: why for name, why in data.items() if why}
         lost = [name for name, kind in names.items() if kind.expected == "rebuilt" and name not in bound]
         kernel.run(f"{library.imports}\nrebuilt = keepstate.rebuild(*{lost!r}).run() if {lost!r} else None")
         made = [name for name in lost if kernel.evaluate(f"{name!r} in globals()")]
         wrong |= json.loads(kernel.evaluate(judge(made, None)))
     why = {**failed, **skipped}
-    return [_result(kind, name, why.get(name), unharmed, wrong, name in made) for name, kind in names.items()]
+    return [
+        _result(kind, name, why.get(name), unharmed, wrong, name in made, name in data)
+        for name, kind in names.items()
+    ]
 
 
-def _result(kind, name, why, unharmed, wrong, rebuilt):
+def _result(kind, name, why, unharmed, wrong, rebuilt, is_data):
     if unharmed.get(name):
         return Result(kind, "wrong", f"capturing has changed it: {unharmed[name]}")
     if wrong.get(name):
         return Result(kind, "wrong", wrong[name])
-    return Result(kind, "kept") if why is None else Result(kind, "rebuilt" if rebuilt else "reported", why)
+    if why is None:
+        return Result(kind, "kept", is_data=is_data)
+    return Result(kind, "rebuilt" if rebuilt else "reported", why)

@@ -187,3 +187,23 @@ def test_a_moment_that_only_the_far_store_has_is_brought(tmp_path):
                 "print(x, y, loaded, [c.name for c in found.changes])\n"
             )
     assert said.splitlines()[-1] == "[1] [1, 2] [1] ['x']"
+
+
+def test_data_is_loaded_without_running_anything(script):
+    """Arrays and plain values come; an object of a class is refused by name, and its code has not run."""
+    said = script("""
+        class Loud:
+            def __setstate__(self, state):
+                print("ran")
+        thing = Loud(); thing.x = 1
+        data = {"a": np.arange(5000), "b": [1, "two", None]}
+        keepstate.track("thing", "data")
+        kept = keepstate.snapshot()
+        loaded = keepstate.load("data", data_only=True)
+        same = (loaded["a"] == data["a"]).all() and loaded["b"] == data["b"] and loaded is not data
+        try:
+            keepstate.load("thing", data_only=True)
+        except keepstate.errors.TrustError as error:
+            print(same, str(error).startswith("thing (__main__.Loud) cannot be rebuilt: it asks for"))
+    """)
+    assert said == "True True"

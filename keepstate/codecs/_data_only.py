@@ -101,7 +101,7 @@ class DataUnpickler(pickle._Unpickler):
     Args:
         file: The stream.
         buffers: Memory that is kept beside it.
-        decoding: Has our own calls as its methods.
+        decoding: Has our own calls as its methods; ``None``: there are none.
 
     Raises:
         TrustError: (when it loads) The stream asks for something else.
@@ -109,7 +109,9 @@ class DataUnpickler(pickle._Unpickler):
 
     dispatch: ClassVar[dict[int, Any]] = {}
 
-    def __init__(self, file: io.BufferedReader, *, buffers: Iterable[Any], decoding: object) -> None:
+    def __init__(
+        self, file: io.BufferedReader, *, buffers: Iterable[Any] = (), decoding: object = None
+    ) -> None:
         super().__init__(file, buffers=buffers)
         self._decoding = decoding
         self.in_preamble = True
@@ -134,7 +136,7 @@ class DataUnpickler(pickle._Unpickler):
         return make
 
     def _checked(self, name: str) -> Callable[..., Any] | None:
-        if name not in CALLS:
+        if name not in CALLS or self._decoding is None:
             return None
         call: Callable[..., Any] = getattr(self._decoding, name)
         check = CHECKS.get(name)

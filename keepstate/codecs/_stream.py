@@ -20,10 +20,11 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from keepstate.codecs._data_only import DataUnpickler
 from keepstate.codecs._dtypes import describe, make_dtype
 from keepstate.codecs._original import MARK_BYTES, encode_marks, open_original
 from keepstate.codecs._sink import Sink
-from keepstate.errors import IntegrityError, TrustError
+from keepstate.errors import IntegrityError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,13 +123,6 @@ def _told(dtype: Any) -> Any:
     return dtype if described is None else described
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Makes plain values, and names nothing."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise TrustError(f"the layout of its memory asks for {module}.{name}, which is no data")
-
-
 def layout_of(stream: Stream) -> Layout:
     """Return the parts of *stream*.
 
@@ -171,7 +165,7 @@ def map_of(layout: Layout, *, data_only: bool = False) -> MemoryMap:
         TrustError: It is not data only.
     """
     file = open_original(layout.memory_map, layout.map_marks)
-    fields: Any = (_PlainUnpickler if data_only else pickle.Unpickler)(file).load()
+    fields: Any = DataUnpickler(file).load() if data_only else pickle.load(file)
     buffers, *lists = fields
     pieces, segments = lists if layout.is_old else reversed(lists)
     return MemoryMap(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import copyreg
 import datetime as dt
 import decimal
@@ -22,7 +23,7 @@ from keepstate.codecs import _calls
 from keepstate.codecs._dtypes import make_dtype
 from keepstate.codecs._stream import MemoryMap, Piece, Segment, Whole, end_of
 from keepstate.errors import CodecError, KeepstateError, TrustError
-from tests.codecs.streams import as_data, group_of, read
+from tests.codecs.streams import InMemory, as_data, group_of, read
 
 PLAIN = {
     "json": {"a": [1, -(2**70), 2.5, None, True, "ä", b"y", (1, {2, 3}, frozenset([1]))], "": {}},
@@ -278,3 +279,19 @@ def test_a_layout_that_names_anything_is_refused():
     layout = MemoryMap(0, (Piece(16, bytes(16)),), (Segment(((0, 16, Reduces(os.getpid, ())),), None),))
     with pytest.raises(TrustError):
         codecs.decode(hostile(call("array", 0), layout=layout), namespace={}, data_only=True)
+
+
+@pytest.mark.parametrize("kind", [*PLAIN, *ARRAYS])
+def test_changed_bytes_are_refused_or_other_data(kind):
+    """Whatever two bytes of a stream become: an error of ours or a value, and never anything else."""
+    group = group_of({**PLAIN, **ARRAYS}[kind])
+    stream = bytes(group.stream)
+    parts = [InMemory(part) for part in group.parts]
+    numbers = np.random.default_rng(7)
+    for at, other in zip(*numbers.integers(0, (len(stream), 256), (100, 2)).T, strict=True):
+        changed = bytearray(stream)
+        changed[at] = other
+        changed[at // 2] ^= 1 << int(other % 8)
+        stored = StoredGroup("x", group.members, bytes(changed), parts, lambda key: None)
+        with contextlib.suppress(KeepstateError):
+            repr(codecs.decode(stored, namespace={}, data_only=True))

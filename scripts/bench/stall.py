@@ -80,12 +80,13 @@ for each of which a fork copies an entry.
 """
 
 PROFILE = """
-Where it goes, by a clock between the steps (1 GB of arrays, median of 6, 2026-11-30, the machine below): of 6.5
-ms inside a cell and 5.7 between cells the fork itself is 4.2 and 4.0, and the first bare fork of a turn 4.2; what
-the machine and its libraries are like 0.3 and 0.2; the handlers of libraries before and after a fork 0.4 and 0.2;
-making the steps, which call no Python in between, 0.3 and 0; the wait for the intermediate process 0.3 and 0.5;
-names, random states, pipes and the collector 1.0 and 0.8. Some 500 pages that the fork before had made shared are
-written to on this way: about 1 ms of it, spread over all of these.
+Where it goes, by a clock between the steps (1 GB of arrays, median of 6, 2026-11-30, the machine below):
+of 6.5 ms inside a cell and 5.7 between cells the fork itself is 4.2 and 4.0, and the first bare fork of
+a turn 4.2; what the machine and its libraries are like 0.3 and 0.2; the handlers of libraries before and
+after a fork 0.4 and 0.2; making the steps, which call no Python in between, 0.3 and 0; the wait for the
+intermediate process 0.3 and 0.5; names, random states, pipes and the collector 1.0 and 0.8. Some 500
+pages that the fork before had made shared are written to on this way: about 1 ms of it, spread over all
+of these.
 """
 
 

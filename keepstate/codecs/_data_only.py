@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from keepstate.codecs import _calls
+from keepstate.codecs._arrow import ARROW_CHECKS
+from keepstate.codecs._sparse import SPARSE_CHECKS
 from keepstate.errors import CodecError, TrustError
 
 if TYPE_CHECKING:
@@ -30,10 +32,11 @@ if TYPE_CHECKING:
 
 CALLS = frozenset({
     "array", "view", "empty", "exported", "object_view", "object_array", "set_object_array", "subclass_array",
-    "dtype", "untyped_storage", "tensor",
+    "dtype", "untyped_storage", "tensor", "arrow_type", "arrow_field", "arrow_schema", "arrow_array",
+    "arrow_chunked_array", "arrow_table", "arrow_record_batch", "arrow_scalar", "sparse_matrix",
 })  # fmt: skip
 """Calls of ours that do the same for a hostile stream: they make data of what they are given, or raise."""
-CHECKS: dict[str, Callable[[Any], None]] = {}
+CHECKS: dict[str, Callable[[Any], None]] = {**ARROW_CHECKS, **SPARSE_CHECKS}
 """Call → what looks at its result, where a library would believe what it is told about its own memory."""
 
 
@@ -167,6 +170,16 @@ class DataUnpickler(pickle._Unpickler):
             raise TrustError("it refers to the notebook's globals, or to nothing")
         self.stack.append(memo[index])  # type: ignore[attr-defined]
 
+    def _next_buffer(self) -> None:
+        # Nothing else in the stream can write to it then, and what was checked stays so.
+        super().load_next_buffer()  # type: ignore[misc]
+        self.stack[-1] = memoryview(self.stack[-1]).toreadonly()  # type: ignore[attr-defined]
+
+    def _read_only_buffer(self) -> None:
+        memory = self.stack[-1]  # type: ignore[attr-defined]
+        if type(memory) is not memoryview or not memory.readonly:
+            raise TrustError("it shows what may be written to as if it never changed")
+
     def _append(self) -> None:
         stack: list[Any] = self.stack  # type: ignore[attr-defined]
         value = stack.pop()
@@ -211,6 +224,8 @@ def _instructions() -> dict[int, Any]:
         pickle.REDUCE: DataUnpickler._call,
         pickle.BINGET: DataUnpickler._get,
         pickle.LONG_BINGET: DataUnpickler._get_far,
+        pickle.NEXT_BUFFER: DataUnpickler._next_buffer,
+        pickle.READONLY_BUFFER: DataUnpickler._read_only_buffer,
         pickle.APPEND: DataUnpickler._append,
         pickle.APPENDS: DataUnpickler._appends,
         pickle.SETITEM: DataUnpickler._set_item,

@@ -23,6 +23,7 @@ import numpy as np
 from keepstate.codecs import (
     _across,
     _array_reducers,
+    _arrow,
     _calls,
     _classes,
     _code,
@@ -39,6 +40,7 @@ from keepstate.codecs import (
     _pandas,
     _registered,
     _small_reducers,
+    _sparse,
     _tensors,
     _weak,
 )
@@ -111,6 +113,15 @@ class _Decoding:
     text_dtype = staticmethod(_across.text_dtype)
     text_array = staticmethod(_across.text_array)
     arrow_dtype = staticmethod(_across.arrow_dtype)
+    arrow_type = staticmethod(_arrow.arrow_type)
+    arrow_field = staticmethod(_arrow.arrow_field)
+    arrow_schema = staticmethod(_arrow.arrow_schema)
+    arrow_array = staticmethod(_arrow.arrow_array)
+    arrow_chunked_array = staticmethod(_arrow.arrow_chunked_array)
+    arrow_table = staticmethod(_arrow.arrow_table)
+    arrow_record_batch = staticmethod(_arrow.arrow_record_batch)
+    arrow_scalar = staticmethod(_arrow.arrow_scalar)
+    sparse_matrix = staticmethod(_sparse.sparse_matrix)
     of_one_version = staticmethod(_across.of_one_version)
     block = staticmethod(_pandas.block)
     block_refs = staticmethod(_pandas.block_refs)

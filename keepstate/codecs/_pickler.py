@@ -100,6 +100,8 @@ class StreamPickler(cloudpickle.Pickler):  # type: ignore[misc]
         """Id → what the stream refers to weakly."""
         self.on_devices: dict[int, Any] = {}
         """Device and address as one number → the copy of what is there."""
+        self.schemas: dict[bytes, bytes] = {}
+        """Bytes of a schema of Arrow → the same: pickle writes an object once."""
         self.code_specs: dict[int, object] = {}
         self.filled_cells: set[int] = set()
         self.deferred_cells: set[int] = set()

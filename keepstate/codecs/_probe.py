@@ -28,7 +28,10 @@ _HARMLESS = frozenset({
 _HARMLESS_WITH = {
     "bit_generator": "numpy.random", "set_bit_generator": "numpy.random", "generator": "numpy.random",
     "random_state": "numpy.random", "set_random_state": "numpy.random", "text_dtype": "pandas",
-    "text_array": "pandas", "arrow_dtype": "pandas",
+    "text_array": "pandas", "arrow_dtype": "pandas", "arrow_type": "pyarrow", "arrow_field": "pyarrow",
+    "arrow_schema": "pyarrow", "arrow_array": "pyarrow", "arrow_chunked_array": "pyarrow",
+    "arrow_table": "pyarrow", "arrow_record_batch": "pyarrow", "arrow_scalar": "pyarrow",
+    "sparse_matrix": "scipy.sparse",
 }  # fmt: skip
 """Calls of ours that are so once this module has been imported."""
 _LIBRARIES = frozenset({

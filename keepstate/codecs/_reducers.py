@@ -10,6 +10,7 @@ import numpy as np
 
 from keepstate.codecs._across import ACROSS_REDUCERS, reduce_random_state
 from keepstate.codecs._array_reducers import reduce_array, reduce_dtype, reduce_subclass_array
+from keepstate.codecs._arrow import ARROW_REDUCERS
 from keepstate.codecs._classes import reduce_class, reduce_enum_member
 from keepstate.codecs._containers import container_reducer
 from keepstate.codecs._errors import reduce_error
@@ -22,6 +23,7 @@ from keepstate.codecs._open_files import FILE_REDUCERS, NAMED_FILE_REDUCERS
 from keepstate.codecs._pandas import PANDAS_REDUCERS
 from keepstate.codecs._registered import registered_reducer
 from keepstate.codecs._small_reducers import NAMED_SMALL_REDUCERS, SMALL_REDUCERS
+from keepstate.codecs._sparse import SPARSE_REDUCERS
 from keepstate.codecs._tensors import TENSOR_REDUCERS
 from keepstate.codecs._weak import WEAK_REDUCERS
 
@@ -47,6 +49,8 @@ _BY_NAME: dict[str, Any] = {
     **PANDAS_REDUCERS,
     **TENSOR_REDUCERS,
     **ACROSS_REDUCERS,
+    **ARROW_REDUCERS,
+    **SPARSE_REDUCERS,
     **NAMED_ODDITY_REDUCERS,
     **NAMED_FILE_REDUCERS,
     **NAMED_SMALL_REDUCERS,

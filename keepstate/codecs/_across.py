@@ -169,6 +169,8 @@ def text_dtype(storage: str, missing: str) -> Any:
 
 def text_array(data: Any, dtype: Any, flags: dict[str, Any]) -> Any:
     """Make an array of texts."""
+    if not isinstance(dtype, importlib.import_module("pandas").StringDtype):
+        raise CodecError(f"{dtype!r} is no dtype of texts")
     kind = dtype.construct_array_type()
     made = kind.__new__(kind)
     made.__setstate__({"_pa_array": data, "_dtype": dtype, **flags})

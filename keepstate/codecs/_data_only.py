@@ -23,6 +23,8 @@ import numpy as np
 
 from keepstate.codecs import _calls
 from keepstate.codecs._arrow import ARROW_CHECKS
+from keepstate.codecs._pandas_checks import PANDAS_CHECKS
+from keepstate.codecs._pandas_values import PANDAS_MAKERS, PANDAS_VALUES
 from keepstate.codecs._sparse import SPARSE_CHECKS
 from keepstate.errors import CodecError, TrustError
 
@@ -34,9 +36,15 @@ CALLS = frozenset({
     "array", "view", "empty", "exported", "object_view", "object_array", "set_object_array", "subclass_array",
     "dtype", "untyped_storage", "tensor", "arrow_type", "arrow_field", "arrow_schema", "arrow_array",
     "arrow_chunked_array", "arrow_table", "arrow_record_batch", "arrow_scalar", "sparse_matrix",
+    "pandas_frame", "pandas_series", "block_manager", "series_manager", "pandas_index", "range_index",
+    "multi_index", "categorical_array", "datetime_array", "timedelta_array", "period_array",
+    "object_text_array", "numpy_extension_array", "nullable_array", "interval_array", "sparse_array",
+    "pandas_arrow_array", "categorical_dtype", "datetime_dtype", "interval_dtype", "sparse_dtype",
+    "nullable_dtype", "time_zone", "date_offset", "block", "block_refs", "text_dtype", "text_array",
+    "arrow_dtype",
 })  # fmt: skip
 """Calls of ours that do the same for a hostile stream: they make data of what they are given, or raise."""
-CHECKS: dict[str, Callable[[Any], None]] = {**ARROW_CHECKS, **SPARSE_CHECKS}
+CHECKS: dict[str, Callable[[Any], None]] = {**ARROW_CHECKS, **PANDAS_CHECKS, **SPARSE_CHECKS}
 """Call → what looks at its result, where a library would believe what it is told about its own memory."""
 
 
@@ -70,6 +78,7 @@ _MAKERS: dict[tuple[str, str], Callable[..., Any]] = {
         for module in ("pathlib", "pathlib._local")
         for name in ("PurePosixPath", "PureWindowsPath", "PosixPath", "WindowsPath")
     },
+    **PANDAS_MAKERS,
 }
 """Constructors that make a value of plain values and do nothing else."""
 _VALUES: dict[tuple[str, str], Any] = {
@@ -128,6 +137,8 @@ class DataUnpickler(pickle._Unpickler):
         """Give what a stream names."""
         if (module, name) in _VALUES:
             return _VALUES[module, name]
+        if (module, name) in PANDAS_VALUES:
+            return PANDAS_VALUES[module, name]()
         make: Callable[..., Any] | None = _MAKERS.get((module, name))
         if (module, name) == _NAMESPACE and self.in_preamble:
             make = object

@@ -30,9 +30,12 @@ from keepstate.codecs import (
     _containers,
     _dtypes,
     _errors,
+    _extension_arrays,
+    _extension_dtypes,
     _functions,
     _generated,
     _in_process,
+    _indexes,
     _loggers,
     _moved,
     _oddities,
@@ -58,6 +61,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from keepstate._model.parts import PartReader, StoredGroup, Stream
+
+
+_ZONED = frozenset({"pandas_index", "datetime_array", "datetime_dtype"})
+"""Calls for things of pandas that may have a time zone."""
 
 
 class MissingLibraryError(CodecError):
@@ -125,6 +132,30 @@ class _Decoding:
     of_one_version = staticmethod(_across.of_one_version)
     block = staticmethod(_pandas.block)
     block_refs = staticmethod(_pandas.block_refs)
+    pandas_frame = staticmethod(_pandas.pandas_frame)
+    pandas_series = staticmethod(_pandas.pandas_series)
+    block_manager = staticmethod(_pandas.block_manager)
+    series_manager = staticmethod(_pandas.series_manager)
+    pandas_index = staticmethod(_indexes.pandas_index)
+    range_index = staticmethod(_indexes.range_index)
+    multi_index = staticmethod(_indexes.multi_index)
+    categorical_array = staticmethod(_extension_arrays.categorical_array)
+    datetime_array = staticmethod(_extension_arrays.datetime_array)
+    timedelta_array = staticmethod(_extension_arrays.timedelta_array)
+    period_array = staticmethod(_extension_arrays.period_array)
+    object_text_array = staticmethod(_extension_arrays.object_text_array)
+    numpy_extension_array = staticmethod(_extension_arrays.numpy_extension_array)
+    nullable_array = staticmethod(_extension_arrays.nullable_array)
+    interval_array = staticmethod(_extension_arrays.interval_array)
+    sparse_array = staticmethod(_extension_arrays.sparse_array)
+    pandas_arrow_array = staticmethod(_extension_arrays.pandas_arrow_array)
+    categorical_dtype = staticmethod(_extension_dtypes.categorical_dtype)
+    datetime_dtype = staticmethod(_extension_dtypes.datetime_dtype)
+    interval_dtype = staticmethod(_extension_dtypes.interval_dtype)
+    sparse_dtype = staticmethod(_extension_dtypes.sparse_dtype)
+    nullable_dtype = staticmethod(_extension_dtypes.nullable_dtype)
+    time_zone = staticmethod(_extension_dtypes.time_zone)
+    date_offset = staticmethod(_extension_dtypes.date_offset)
     weak_dictionary = staticmethod(_weak.weak_dictionary)
     weak_reference = staticmethod(_weak.weak_reference)
     dead_reference = staticmethod(_weak.dead_reference)
@@ -225,6 +256,7 @@ class _StreamUnpickler(pickle.Unpickler):
         if module == _calls.MODULE:
             if name not in _calls.NAMES:
                 raise CodecError(f"this version of keepstate does not know the call {name!r}: upgrade it")
+            self._has_pandas |= name in _ZONED
             return getattr(self._decoding, name)
         self._has_pandas |= module.partition(".")[0] == "pandas"
         if module == "pytz" and self._has_pandas and (zone := _moved.zone_without_pytz(name)) is not None:

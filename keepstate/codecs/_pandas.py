@@ -1,24 +1,80 @@
-"""Frames and series: blocks whose copy-on-write marks survive, and indexes that are linked with nothing.
+"""Frames and series: blocks whose copy-on-write marks survive, under managers of their axes.
 
 Blocks of pandas share a ``BlockValuesRefs`` when they show the same memory; a write looks at it to decide
 whether to copy first. Frames that come back sharing memory must share those marks again, or a write to one
-would silently change the other. Indexes never change, so their memory is kept with each of them.
-pandas is never imported here: whoever has a frame has imported it.
+would silently change the other.
+pandas is never imported when writing: whoever has a frame has imported it.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from keepstate.codecs import _calls
+from keepstate.codecs._extension_arrays import ARRAY_REDUCERS
+from keepstate.codecs._extension_dtypes import DTYPE_REDUCERS
+from keepstate.codecs._indexes import INDEX_REDUCERS
+from keepstate.codecs._typed import typed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from keepstate.codecs._pickler import StreamPickler
+
+_MANAGERS = "pandas.core.internals.managers"
+
+
+def reduce_frame(_pickler: StreamPickler, frame: Any) -> Any:
+    """Reduce a frame to its manager, its attributes and its flag; one of a class of its own is pickled."""
+    return typed(
+        "pandas_frame",
+        pandas_frame,
+        state=lambda: (frame._mgr, *_marks_of(frame)),
+        same=lambda made: type(made) is type(frame) and _same_marks(made, frame),
+    )
+
+
+def reduce_series(_pickler: StreamPickler, series: Any) -> Any:
+    """Reduce a series to its manager, its name, its attributes and its flag."""
+    return typed(
+        "pandas_series",
+        pandas_series,
+        state=lambda: (series._mgr, series._name, *_marks_of(series)),
+        same=lambda made: (
+            type(made) is type(series) and made._name is series._name and _same_marks(made, series)
+        ),
+    )
+
+
+def _marks_of(frame: Any) -> tuple[Any, bool]:
+    return frame._attrs, frame._flags._allows_duplicate_labels
+
+
+def _same_marks(made: Any, frame: Any) -> bool:
+    return (
+        made._mgr is frame._mgr
+        and made._attrs is frame._attrs
+        and type(made._attrs) is dict
+        and made._flags._allows_duplicate_labels is frame._flags._allows_duplicate_labels
+    )
+
+
+def reduce_manager(_pickler: StreamPickler, manager: Any) -> Any:
+    """Reduce the manager of a frame to its blocks and axes; its own reduce gives no more."""
+    if type(manager) is not sys.modules[_MANAGERS].BlockManager:
+        return NotImplemented
+    return _calls.named("block_manager"), (manager.blocks, tuple(manager.axes))
+
+
+def reduce_series_manager(_pickler: StreamPickler, manager: Any) -> Any:
+    """Reduce the manager of a series, whose own reduce leaves the block and its marks out."""
+    kind = type(manager)
+    parts = manager.blocks[0], manager.axes[0]
+    if kind is not sys.modules[_MANAGERS].SingleBlockManager:
+        return kind, parts
+    return _calls.named("series_manager"), parts
 
 
 def reduce_block(_pickler: StreamPickler, block: Any) -> tuple[object, ...]:
@@ -31,63 +87,50 @@ def reduce_refs(_pickler: StreamPickler, _refs: Any) -> tuple[object, ...]:
     return _calls.named("block_refs"), ()
 
 
-def reduce_series_manager(_pickler: StreamPickler, manager: Any) -> tuple[object, ...]:
-    """Reduce the manager of a series, whose own reduce leaves the block and its marks out."""
-    return type(manager), (manager.blocks[0], manager.axes[0])
-
-
-def reduce_index(pickler: StreamPickler, index: Any) -> Any:
-    """Reduce an index; its memory is linked with nothing."""
-    make, arguments, *rest = index.__reduce__()
-    if len(arguments) == 2 and isinstance(arguments[1], dict):
-        facts = {name: _detached(pickler, value) for name, value in arguments[1].items()}
-        arguments = arguments[0], facts
-    return (make, arguments, *rest)
-
-
-def reduce_dtype(_pickler: StreamPickler, dtype: Any) -> Any:
-    """Reduce a dtype without what it has cached, which grows as it is used."""
-    reduced = dtype.__reduce_ex__(5)
-    if isinstance(reduced, str) or len(reduced) < 3 or not isinstance(reduced[2], dict):
-        return reduced
-    state = {name: value for name, value in reduced[2].items() if name != "_cache"}
-    return (*reduced[:2], state, *reduced[3:])
-
-
-def _detached(pickler: StreamPickler, value: Any) -> Any:
-    if type(value) is list and any(type(item) is np.ndarray for item in value):
-        return [_detached(pickler, item) for item in value]
-    if type(value) is np.ndarray:
-        return pickler.memory.detach(value)
-    if type(value).__module__.partition(".")[0] == "pandas":
-        return _detached_extension(pickler, value)
-    return value
-
-
-def _detached_extension(pickler: StreamPickler, values: Any) -> Any:
-    """Give an extension array a wrapper of its own around detached arrays."""
-    if isinstance(getattr(values, "_ndarray", None), np.ndarray):
-        made = values._from_backing_data(pickler.memory.detach(values._ndarray))
-        if getattr(values, "_freq", None) is not None:
-            made._freq = values._freq  # pandas 2 keeps an index's frequency here
-        return made
-    if hasattr(values, "_pa_array"):  # texts of pandas 3: frames that come from each other share their labels
-        kind: Any = type(values)
-        made = kind.__new__(kind)
-        made.__setstate__(values.__getstate__())
-        return made
-    data, mask = getattr(values, "_data", None), getattr(values, "_mask", None)
-    if isinstance(data, np.ndarray) and isinstance(mask, np.ndarray):
-        return type(values)._simple_new(pickler.memory.detach(data), pickler.memory.detach(mask))
-    return values
-
-
 # --- decoding
+
+
+def pandas_frame(manager: Any, attrs: dict[Any, Any], duplicates: bool) -> Any:
+    """Make a frame.
+
+    Args:
+        manager: Of its blocks; one that frames share is one again.
+        attrs: Become those of the frame, without a copy.
+        duplicates: Whether labels may occur more than once.
+    """
+    return _made(importlib.import_module("pandas").DataFrame, manager, attrs, duplicates)
+
+
+def pandas_series(manager: Any, name: Any, attrs: dict[Any, Any], duplicates: bool) -> Any:
+    """Make a series."""
+    made = _made(importlib.import_module("pandas").Series, manager, attrs, duplicates)
+    object.__setattr__(made, "_name", name)
+    return made
+
+
+def _made(kind: Any, manager: Any, attrs: dict[Any, Any], duplicates: bool) -> Any:
+    made = kind._from_mgr(manager, manager.axes)
+    object.__setattr__(made, "_attrs", attrs)
+    if duplicates is not True:
+        # Set without the look at all labels that the property takes.
+        flags: Any = type(made._flags)
+        object.__setattr__(made, "_flags", flags(made, allows_duplicate_labels=duplicates))
+    return made
+
+
+def block_manager(blocks: tuple[Any, ...], axes: tuple[Any, ...]) -> Any:
+    """Make the manager of a frame."""
+    return importlib.import_module(_MANAGERS).BlockManager(blocks, list(axes))
+
+
+def series_manager(block: Any, axis: Any) -> Any:
+    """Make the manager of a series."""
+    return importlib.import_module(_MANAGERS).SingleBlockManager(block, axis)
 
 
 def block(values: Any, placement: Any, ndim: int, refs: Any) -> Any:
     """Make a block that bears *refs*."""
-    internals = sys.modules["pandas._libs.internals"]
+    internals = _internals()
     made = internals._unpickle_block(values, placement, ndim)
     made.refs = refs
     refs.add_reference(made)
@@ -96,16 +139,25 @@ def block(values: Any, placement: Any, ndim: int, refs: Any) -> Any:
 
 def block_refs() -> Any:
     """Make marks that no block bears yet."""
-    return sys.modules["pandas._libs.internals"].BlockValuesRefs()
+    return _internals().BlockValuesRefs()
+
+
+def _internals() -> Any:
+    importlib.import_module("pandas")  # a part of it cannot be imported first
+    return sys.modules["pandas._libs.internals"]
 
 
 PANDAS_REDUCERS: dict[str, Callable[[Any, Any], Any]] = {
+    "pandas.DataFrame": reduce_frame,
+    "pandas.core.frame.DataFrame": reduce_frame,
+    "pandas.Series": reduce_series,
+    "pandas.core.series.Series": reduce_series,
     "pandas._libs.internals.Block": reduce_block,
     "pandas._libs.internals.BlockValuesRefs": reduce_refs,
+    "pandas.core.internals.managers.BlockManager": reduce_manager,
     "pandas.core.internals.managers.SingleBlockManager": reduce_series_manager,
-    "pandas.core.indexes.base.Index": reduce_index,
-    "pandas.Index": reduce_index,
-    "pandas.core.dtypes.base.ExtensionDtype": reduce_dtype,
-    "pandas.api.extensions.ExtensionDtype": reduce_dtype,
+    **INDEX_REDUCERS,
+    **ARRAY_REDUCERS,
+    **DTYPE_REDUCERS,
 }
-"""By the name of a type or of one of its bases."""
+"""By the name of a type or of one of its bases, which pandas 2 and 3 call otherwise."""

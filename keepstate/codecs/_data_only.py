@@ -249,6 +249,15 @@ def _instructions() -> dict[int, Any]:
 DataUnpickler.dispatch = _instructions()
 
 
+def load_plain(file: io.BufferedReader) -> Any:
+    """Read one pickle of plain values, without calls of ours.
+
+    Raises:
+        TrustError: It asks for more.
+    """
+    return DataUnpickler(file).load()
+
+
 def load_data(unpickler: DataUnpickler) -> dict[str, object]:
     """Read preamble and body.
 

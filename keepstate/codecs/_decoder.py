@@ -47,7 +47,7 @@ from keepstate.codecs import (
     _tensors,
     _weak,
 )
-from keepstate.codecs._data_only import DataUnpickler, load_data
+from keepstate.codecs._data_only import DataUnpickler, load_data, load_plain
 from keepstate.codecs._generated import Unbuilt
 from keepstate.codecs._original import open_original
 from keepstate.codecs._refusals import one_line
@@ -322,7 +322,9 @@ def decode(
     try:
         layout = layout_of(stored.stream)
         if memory is None:
-            memory = RestoredMemory(map_of(layout, data_only=data_only), stored.parts)
+            memory = RestoredMemory(
+                map_of(layout, load=load_plain if data_only else pickle.load), stored.parts
+            )
         memory.is_of_other_machine = other_machine
         decoding = _Decoding(stored, namespace, memory)
         file = open_original(layout.pickles, layout.marks, stored.spent)

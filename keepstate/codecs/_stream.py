@@ -20,14 +20,14 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keepstate.codecs._data_only import DataUnpickler
 from keepstate.codecs._dtypes import describe, make_dtype
 from keepstate.codecs._original import MARK_BYTES, encode_marks, open_original
 from keepstate.codecs._sink import Sink
 from keepstate.errors import IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import io
+    from collections.abc import Callable, Sequence
 
     from keepstate._model.parts import Stream
 
@@ -154,18 +154,14 @@ def layout_of(stream: Stream) -> Layout:
     raise IntegrityError("a stream does not end as a stream of this format does")
 
 
-def map_of(layout: Layout, *, data_only: bool = False) -> MemoryMap:
+def map_of(layout: Layout, *, load: Callable[[io.BufferedReader], Any] = pickle.load) -> MemoryMap:
     """Read the map of a stream.
 
     Args:
         layout: Of the stream.
-        data_only: Whether anyone may have written it.
-
-    Raises:
-        TrustError: It is not data only.
+        load: Reads a pickle; what it raises comes through.
     """
-    file = open_original(layout.memory_map, layout.map_marks)
-    fields: Any = DataUnpickler(file).load() if data_only else pickle.load(file)
+    fields = load(open_original(layout.memory_map, layout.map_marks))
     buffers, *lists = fields
     pieces, segments = lists if layout.is_old else reversed(lists)
     return MemoryMap(

@@ -11,6 +11,7 @@ import copyreg
 import importlib
 import math
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from keepstate.codecs import _calls
@@ -160,8 +161,9 @@ def text_dtype(storage: str, missing: str) -> Any:
     try:
         return pandas.StringDtype(storage, na_value=math.nan)
     except TypeError:
-        if storage == "pyarrow" and pandas.__version__ >= "2.1":
-            return pandas.StringDtype("pyarrow_numpy")
+        if storage == "pyarrow":
+            with suppress(ValueError):  # pandas 2.0 has none
+                return pandas.StringDtype("pyarrow_numpy")
     raise CodecError(
         f"pandas {pandas.__version__} has no dtype for texts with NaN that Python holds: install 2.3 or newer"
     )

@@ -109,7 +109,7 @@ def pandas_series(manager: Any, name: Any, attrs: dict[Any, Any], duplicates: bo
 
 
 def _made(kind: Any, manager: Any, attrs: dict[Any, Any], duplicates: bool) -> Any:
-    made = kind._from_mgr(manager, manager.axes)
+    made = kind._from_mgr(manager, manager.axes) if hasattr(kind, "_from_mgr") else kind(manager)  # 2.1, 2.0
     object.__setattr__(made, "_attrs", attrs)
     if duplicates is not True:
         # Set without the look at all labels that the property takes.

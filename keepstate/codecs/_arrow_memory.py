@@ -25,6 +25,8 @@ Layout = tuple[int, int, tuple[Any, ...], tuple[Any, ...]]
 _BITS = 8
 """A row of validity bits can be cut at every eighth, and the other buffers are cut at the same row."""
 _NOTHING = b""
+_FORMATS: dict[int, Any] = {2: "H", 4: "I", 8: "Q"}
+"""Bytes of an element → how memory says that."""
 _UNKNOWN = -1
 """Arrow's number of missing values that nobody has counted."""
 
@@ -119,7 +121,7 @@ def layout_of(pa: Any, values: Any, before: int = 0) -> Layout:
         cut += [_NOTHING if data is None else _cut(data, low, high) for data in others[1:]]
     else:
         sized = 2 if form.kind == "list_view" else 1
-        cut += [_cut(other, first * form.width, stop * form.width) for other in others[:sized]]
+        cut += [_cut(other, first, stop, form.width) for other in others[:sized]]
         cut += [_cut(other, 0, other.size) for other in others[sized:]]
     return stop - start, offset, tuple(cut), _parts(pa, form, values, low, high, before + offset)
 
@@ -171,15 +173,18 @@ def _offsets(buffer: Any, form: _Form, first: int, stop: int) -> tuple[pickle.Pi
     high = int(numbers[-1])
     low = int(numbers[0]) // _BITS * _BITS  # so that what lies within begins as it did, at no bit of a byte
     if low <= len(numbers) * (width if form.kind == "bytes" else 1):
-        return _cut(buffer, first * width, (stop + 1) * width), 0, high
+        return _cut(buffer, first, stop + 1, width), 0, high
     anew: Any = numbers - low
-    return _exposed(memoryview(anew).cast("B")), low, high
+    return _exposed(memoryview(anew)), low, high
 
 
-def _cut(buffer: Any, start: int, stop: int) -> pickle.PickleBuffer:
+def _cut(buffer: Any, start: int, stop: int, width: int = 1) -> pickle.PickleBuffer:
+    """Cut a buffer to elements ``[start, stop)`` of *width* bytes; whoever compresses it is told the width."""
+    start, stop = start * width, stop * width
     if stop > buffer.size:
         raise CodecError("an array of Arrow has less memory than its length needs")
-    return _exposed(memoryview(buffer.slice(start, stop - start)))
+    memory = memoryview(buffer.slice(start, stop - start)).cast("B")
+    return _exposed(memory.cast(_FORMATS[width]) if width in _FORMATS and memory.nbytes else memory)
 
 
 def _exposed(memory: memoryview) -> pickle.PickleBuffer:

@@ -46,7 +46,7 @@ class _Buffers:
         memory = buffer.raw()
         if memory.nbytes < INLINE_BYTES:
             return True  # stays in the stream
-        self.parts.append(Part(memory, 1, not memory.readonly))
+        self.parts.append(Part(memory, memoryview(buffer).itemsize, not memory.readonly))
         return False
 
 

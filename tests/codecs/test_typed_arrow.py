@@ -517,3 +517,11 @@ def test_every_class_of_arrow_has_its_reducer():
     assert reducer_for(type(pa.array([1]))) is _arrow.reduce_array
     assert reducer_for(type(pa.int8())) is _arrow.reduce_type
     assert reducer_for(pa.Table) is _arrow.reduce_table
+
+
+def test_buffers_say_how_large_their_elements_are():
+    """Numbers, and the places where texts begin, are compressed by that."""
+    parts = group_of(pa.array(np.arange(5000))).parts
+    assert [part.itemsize for part in parts] == [8]
+    texts = group_of(pa.array(["ab"] * 5000)).parts
+    assert [(part.itemsize, part.memory.nbytes) for part in texts] == [(4, 20_004), (1, 10_000)]

@@ -179,7 +179,7 @@ def _offsets(buffer: Any, form: _Form, first: int, stop: int) -> tuple[pickle.Pi
 
 
 def _cut(buffer: Any, start: int, stop: int, width: int = 1) -> pickle.PickleBuffer:
-    """Cut a buffer to elements ``[start, stop)`` of *width* bytes; whoever compresses it is told the width."""
+    """Cut a buffer to elements ``[start, stop)`` of *width* bytes; whoever compresses it is told."""
     start, stop = start * width, stop * width
     if stop > buffer.size:
         raise CodecError("an array of Arrow has less memory than its length needs")

@@ -31,8 +31,8 @@ HEAD = """# What is kept
 Written by `make coverage` from tests/kinds. Each kind of object is made in a notebook, kept, changed, kept
 again; the kernel is killed with `kill -9`, a new one restores it, makes the same object anew and compares
 the two by the library's own equality, and checks that the change was seen, that what was shared still is,
-and that the object is of use. *Kept*: all of that holds. *As data*: so does `load(name, data_only=True)`
-give it, which runs nobody's code. *Rebuilt*: it cannot be kept, and
+and that the object is of use. *Kept*: all of that holds. *As data*: `load(name, data_only=True)`,
+which runs nobody's code, gives it too. *Rebuilt*: it cannot be kept, and
 `keepstate.rebuild()` makes it again from the recorded cells. *Reported*: the name is left unbound, with the
 reason shown here. *Wrong*: anything else.
 """

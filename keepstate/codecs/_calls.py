@@ -130,6 +130,7 @@ NAMES = (
     "set_json_decoder_state",
     "match",
     "fill_container",
+    "set_attributes",
     "registered",
 )
 for _name in NAMES:

@@ -7,9 +7,11 @@ class does to an element is done twice, or fails. Here the elements go in as the
 from __future__ import annotations
 
 import types
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from keepstate.codecs import _calls
+from keepstate.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +38,22 @@ def reduce_container(_pickler: StreamPickler, thing: Any) -> Any:
     return make, arguments, (state, held), None, None, _calls.named("fill_container")
 
 
+def reduce_ordered_dictionary(_pickler: StreamPickler, thing: OrderedDict[Any, Any]) -> Any:
+    """Reduce one that has attributes, as the weights of a torch model do, so that it stays data."""
+    if not vars(thing):
+        return NotImplemented
+    reduced: Any = thing.__reduce__()
+    return (*reduced, _calls.named("set_attributes"))
+
+
 # --- decoding
+
+
+def set_attributes(thing: OrderedDict[Any, Any], attributes: dict[str, Any]) -> None:
+    """Give a dictionary its attributes."""
+    if type(thing) is not OrderedDict or any(type(name) is not str for name in attributes):
+        raise CodecError("attributes were kept for something that is no ordered dictionary")
+    vars(thing).update(attributes)
 
 
 def fill_container(thing: Any, content: tuple[Any, Any]) -> None:

@@ -174,6 +174,7 @@ class _Decoding:
     pairwise = staticmethod(_small_reducers.pairwise)
     set_json_decoder_state = staticmethod(_small_reducers.set_json_decoder_state)
     registered = staticmethod(_registered.decode_registered)
+    set_attributes = staticmethod(_containers.set_attributes)
     fill_container = staticmethod(_containers.fill_container)
     match = staticmethod(_small_reducers.find_match)
     dictionary_view = staticmethod(_oddities.dictionary_view)

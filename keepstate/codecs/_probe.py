@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HARMLESS = frozenset({
     "array", "view", "empty", "exported", "object_view", "object_array", "set_object_array", "subclass_array",
     "untyped_storage", "typed_storage", "device_storage", "itself", "set_tensor_state", "namespace", "dtype",
-    "tensor",
+    "set_attributes",
 })  # fmt: skip
 """Calls of ours that run no code of the user's, import nothing and draw from no random stream."""
 _HARMLESS_WITH = {
@@ -31,8 +31,7 @@ _HARMLESS_WITH = {
     "text_array": "pandas", "arrow_dtype": "pandas", "arrow_type": "pyarrow", "arrow_field": "pyarrow",
     "arrow_schema": "pyarrow", "arrow_array": "pyarrow", "arrow_chunked_array": "pyarrow",
     "arrow_table": "pyarrow", "arrow_record_batch": "pyarrow", "arrow_scalar": "pyarrow",
-    "sparse_matrix": "scipy.sparse",
-    "time_zone": "zoneinfo",
+    "sparse_matrix": "scipy.sparse", "time_zone": "zoneinfo", "tensor": "torch",
     **dict.fromkeys((
         "pandas_frame", "pandas_series", "block_manager", "series_manager", "pandas_index",
         "range_index", "multi_index", "categorical_array", "datetime_array", "timedelta_array",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import enum
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from keepstate.codecs._across import ACROSS_REDUCERS, reduce_random_state
 from keepstate.codecs._array_reducers import reduce_array, reduce_dtype, reduce_subclass_array
 from keepstate.codecs._arrow import ARROW_REDUCERS
 from keepstate.codecs._classes import reduce_class, reduce_enum_member
-from keepstate.codecs._containers import container_reducer
+from keepstate.codecs._containers import container_reducer, reduce_ordered_dictionary
 from keepstate.codecs._errors import reduce_error
 from keepstate.codecs._functions import FUNCTION_REDUCERS
 from keepstate.codecs._images import IMAGE_REDUCERS
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 Reducer = "Callable[[Any, Any], Any]"
 
 _BY_TYPE: dict[type, Any] = {
+    OrderedDict: reduce_ordered_dictionary,
     np.ndarray: reduce_array,
     np.memmap: reduce_array,
     np.recarray: reduce_subclass_array,

@@ -96,6 +96,15 @@ def test_a_dtype_that_cannot_be_told_is_pickled():
         as_data(dtype)
 
 
+def test_a_dictionary_with_attributes_is_data():
+    """It has them again, and may be what one of them refers to."""
+    thing = collections.OrderedDict(a=1)
+    thing.note, thing.self = "mine", thing
+    back = as_data(thing)
+    assert (back, type(back), back.note) == ({"a": 1}, collections.OrderedDict, "mine")
+    assert back.self is back
+
+
 def test_views_share_memory_as_before():
     """What is data comes back sharing what it shared."""
     base = np.arange(5000)
@@ -256,8 +265,11 @@ ROWS = MemoryMap(0, (Piece(16, bytes(16)),), (Segment(((0, 16, 0),), None),))
         pickle.dumps({"x": Reduces(SCALAR, (kind("f8"), bytes(4)))}, 5),
         pickle.dumps({"x": Reduces(SCALAR, (kind("f8"), 3))}, 5),
         call("subclass_array", int, 1, {}),
+        call("set_attributes", {}, {"a": 1}),
+        call("set_attributes", kind("f8"), {"metadata": 1}),
+        call("set_attributes", collections.OrderedDict(), {1: 1}),
     ],
-    ids=range(18),
+    ids=range(21),
 )
 def test_calls_check_what_they_are_given(body):
     """Nothing is read outside of what was kept, and kept bytes never pass for addresses."""

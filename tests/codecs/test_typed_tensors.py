@@ -64,8 +64,11 @@ def test_a_gradient_comes_with_its_tensor():
 def test_the_weights_of_a_model_are_data():
     """``state_dict()`` is what most people keep; a model itself is code."""
     model = torch.nn.Linear(3, 2)
-    back = as_data(dict(model.state_dict()))
+    weights = model.state_dict()
+    back = as_data(weights)
     assert torch.equal(back["weight"], model.weight)
+    assert back._metadata == weights._metadata
+    torch.nn.Linear(3, 2).load_state_dict(back)
     with pytest.raises(TrustError, match=r"x \(torch.nn.modules.linear.Linear\)"):
         as_data(model)
 

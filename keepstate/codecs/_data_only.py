@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from keepstate.codecs import _calls
-from keepstate.codecs._arrow import ARROW_CHECKS
-from keepstate.codecs._pandas_checks import PANDAS_CHECKS
-from keepstate.codecs._pandas_values import PANDAS_MAKERS, PANDAS_VALUES
+from keepstate.codecs._arrow.objects import ARROW_CHECKS
+from keepstate.codecs._pandas.checks import PANDAS_CHECKS
+from keepstate.codecs._pandas.values import PANDAS_MAKERS, PANDAS_VALUES
 from keepstate.codecs._sparse import SPARSE_CHECKS
 from keepstate.errors import CodecError, TrustError
 

@@ -23,33 +23,30 @@ import numpy as np
 from keepstate.codecs import (
     _across,
     _array_reducers,
-    _arrow,
     _calls,
     _classes,
     _code,
     _containers,
     _dtypes,
     _errors,
-    _extension_arrays,
-    _extension_dtypes,
     _functions,
     _generated,
     _in_process,
-    _indexes,
     _loggers,
     _moved,
     _oddities,
     _open_files,
-    _pandas,
     _registered,
     _small_reducers,
     _sparse,
     _tensors,
     _weak,
 )
+from keepstate.codecs._arrow import objects as arrow
 from keepstate.codecs._data_only import DataUnpickler, load_data, load_plain
 from keepstate.codecs._generated import Unbuilt
 from keepstate.codecs._original import open_original
+from keepstate.codecs._pandas import arrays, dtypes, frames, indexes
 from keepstate.codecs._refusals import one_line
 from keepstate.codecs._restored_memory import RestoredMemory, refuse_extended
 from keepstate.codecs._source import show_source
@@ -120,42 +117,42 @@ class _Decoding:
     text_dtype = staticmethod(_across.text_dtype)
     text_array = staticmethod(_across.text_array)
     arrow_dtype = staticmethod(_across.arrow_dtype)
-    arrow_type = staticmethod(_arrow.arrow_type)
-    arrow_field = staticmethod(_arrow.arrow_field)
-    arrow_schema = staticmethod(_arrow.arrow_schema)
-    arrow_array = staticmethod(_arrow.arrow_array)
-    arrow_chunked_array = staticmethod(_arrow.arrow_chunked_array)
-    arrow_table = staticmethod(_arrow.arrow_table)
-    arrow_record_batch = staticmethod(_arrow.arrow_record_batch)
-    arrow_scalar = staticmethod(_arrow.arrow_scalar)
+    arrow_type = staticmethod(arrow.arrow_type)
+    arrow_field = staticmethod(arrow.arrow_field)
+    arrow_schema = staticmethod(arrow.arrow_schema)
+    arrow_array = staticmethod(arrow.arrow_array)
+    arrow_chunked_array = staticmethod(arrow.arrow_chunked_array)
+    arrow_table = staticmethod(arrow.arrow_table)
+    arrow_record_batch = staticmethod(arrow.arrow_record_batch)
+    arrow_scalar = staticmethod(arrow.arrow_scalar)
     sparse_matrix = staticmethod(_sparse.sparse_matrix)
     of_one_version = staticmethod(_across.of_one_version)
-    block = staticmethod(_pandas.block)
-    block_refs = staticmethod(_pandas.block_refs)
-    pandas_frame = staticmethod(_pandas.pandas_frame)
-    pandas_series = staticmethod(_pandas.pandas_series)
-    block_manager = staticmethod(_pandas.block_manager)
-    series_manager = staticmethod(_pandas.series_manager)
-    pandas_index = staticmethod(_indexes.pandas_index)
-    range_index = staticmethod(_indexes.range_index)
-    multi_index = staticmethod(_indexes.multi_index)
-    categorical_array = staticmethod(_extension_arrays.categorical_array)
-    datetime_array = staticmethod(_extension_arrays.datetime_array)
-    timedelta_array = staticmethod(_extension_arrays.timedelta_array)
-    period_array = staticmethod(_extension_arrays.period_array)
-    object_text_array = staticmethod(_extension_arrays.object_text_array)
-    numpy_extension_array = staticmethod(_extension_arrays.numpy_extension_array)
-    nullable_array = staticmethod(_extension_arrays.nullable_array)
-    interval_array = staticmethod(_extension_arrays.interval_array)
-    sparse_array = staticmethod(_extension_arrays.sparse_array)
-    pandas_arrow_array = staticmethod(_extension_arrays.pandas_arrow_array)
-    categorical_dtype = staticmethod(_extension_dtypes.categorical_dtype)
-    datetime_dtype = staticmethod(_extension_dtypes.datetime_dtype)
-    interval_dtype = staticmethod(_extension_dtypes.interval_dtype)
-    sparse_dtype = staticmethod(_extension_dtypes.sparse_dtype)
-    nullable_dtype = staticmethod(_extension_dtypes.nullable_dtype)
-    time_zone = staticmethod(_extension_dtypes.time_zone)
-    date_offset = staticmethod(_extension_dtypes.date_offset)
+    block = staticmethod(frames.block)
+    block_refs = staticmethod(frames.block_refs)
+    pandas_frame = staticmethod(frames.pandas_frame)
+    pandas_series = staticmethod(frames.pandas_series)
+    block_manager = staticmethod(frames.block_manager)
+    series_manager = staticmethod(frames.series_manager)
+    pandas_index = staticmethod(indexes.pandas_index)
+    range_index = staticmethod(indexes.range_index)
+    multi_index = staticmethod(indexes.multi_index)
+    categorical_array = staticmethod(arrays.categorical_array)
+    datetime_array = staticmethod(arrays.datetime_array)
+    timedelta_array = staticmethod(arrays.timedelta_array)
+    period_array = staticmethod(arrays.period_array)
+    object_text_array = staticmethod(arrays.object_text_array)
+    numpy_extension_array = staticmethod(arrays.numpy_extension_array)
+    nullable_array = staticmethod(arrays.nullable_array)
+    interval_array = staticmethod(arrays.interval_array)
+    sparse_array = staticmethod(arrays.sparse_array)
+    pandas_arrow_array = staticmethod(arrays.pandas_arrow_array)
+    categorical_dtype = staticmethod(dtypes.categorical_dtype)
+    datetime_dtype = staticmethod(dtypes.datetime_dtype)
+    interval_dtype = staticmethod(dtypes.interval_dtype)
+    sparse_dtype = staticmethod(dtypes.sparse_dtype)
+    nullable_dtype = staticmethod(dtypes.nullable_dtype)
+    time_zone = staticmethod(dtypes.time_zone)
+    date_offset = staticmethod(dtypes.date_offset)
     weak_dictionary = staticmethod(_weak.weak_dictionary)
     weak_reference = staticmethod(_weak.weak_reference)
     dead_reference = staticmethod(_weak.dead_reference)

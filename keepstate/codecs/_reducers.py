@@ -11,7 +11,7 @@ import numpy as np
 
 from keepstate.codecs._across import ACROSS_REDUCERS, reduce_random_state
 from keepstate.codecs._array_reducers import reduce_array, reduce_dtype, reduce_subclass_array
-from keepstate.codecs._arrow import ARROW_REDUCERS
+from keepstate.codecs._arrow.objects import ARROW_REDUCERS
 from keepstate.codecs._classes import reduce_class, reduce_enum_member
 from keepstate.codecs._containers import container_reducer, reduce_ordered_dictionary
 from keepstate.codecs._errors import reduce_error
@@ -21,7 +21,7 @@ from keepstate.codecs._in_process import LOCK_REDUCERS, PROCESS_REDUCERS
 from keepstate.codecs._loggers import LOGGER_REDUCERS
 from keepstate.codecs._oddities import NAMED_ODDITY_REDUCERS, ODDITY_REDUCERS
 from keepstate.codecs._open_files import FILE_REDUCERS, NAMED_FILE_REDUCERS
-from keepstate.codecs._pandas import PANDAS_REDUCERS
+from keepstate.codecs._pandas.frames import PANDAS_REDUCERS
 from keepstate.codecs._registered import registered_reducer
 from keepstate.codecs._small_reducers import NAMED_SMALL_REDUCERS, SMALL_REDUCERS
 from keepstate.codecs._sparse import SPARSE_REDUCERS

@@ -11,9 +11,10 @@ import pytest
 
 from keepstate import codecs
 from keepstate._model.parts import StoredGroup
-from keepstate.codecs import _arrow, _calls
-from keepstate.codecs._arrow_memory import layout_of
-from keepstate.codecs._arrow_types import bytes_of_type
+from keepstate.codecs import _calls
+from keepstate.codecs._arrow import objects
+from keepstate.codecs._arrow.memory import layout_of
+from keepstate.codecs._arrow.schemas import bytes_of_type
 from keepstate.codecs._reducers import reducer_for
 from keepstate.errors import CodecError, KeepstateError
 from tests.codecs.streams import InMemory, as_anything, as_data, calls, group_of, read
@@ -509,14 +510,14 @@ def test_read_only_memory_is_not_made_of_what_may_change():
     is_refused(pickle.dumps({"x": 1}, 5)[:-3] + b"\x96" + (8).to_bytes(8, "little") + bytes(8) + b"\x98s.")
     dtype = bytes_of_type(pa, pa.int64())
     with pytest.raises(CodecError, match="may change"):
-        _arrow.arrow_array(dtype, (1, 0, (None, memoryview(bytearray(8))), ()))
+        objects.arrow_array(dtype, (1, 0, (None, memoryview(bytearray(8))), ()))
 
 
 def test_every_class_of_arrow_has_its_reducer():
     """Also those of arrays that are made rarely."""
-    assert reducer_for(type(pa.array([1]))) is _arrow.reduce_array
-    assert reducer_for(type(pa.int8())) is _arrow.reduce_type
-    assert reducer_for(pa.Table) is _arrow.reduce_table
+    assert reducer_for(type(pa.array([1]))) is objects.reduce_array
+    assert reducer_for(type(pa.int8())) is objects.reduce_type
+    assert reducer_for(pa.Table) is objects.reduce_table
 
 
 def test_buffers_say_how_large_their_elements_are():

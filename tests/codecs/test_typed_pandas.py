@@ -15,8 +15,8 @@ from keepstate._model.parts import StoredGroup
 from keepstate.codecs import _calls
 from keepstate.codecs._across import text_array
 from keepstate.codecs._data_only import _MAKERS, _VALUES, CALLS
-from keepstate.codecs._pandas_checks import PANDAS_CHECKS
-from keepstate.codecs._pandas_values import PANDAS_VALUES
+from keepstate.codecs._pandas.checks import PANDAS_CHECKS
+from keepstate.codecs._pandas.values import PANDAS_VALUES
 from keepstate.codecs._stream import MemoryMap, end_of
 from keepstate.errors import CodecError, KeepstateError
 from tests.codecs.streams import as_anything, as_data, calls, group_of, read

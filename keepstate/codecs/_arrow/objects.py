@@ -10,15 +10,15 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from keepstate.codecs._arrow_memory import array_of, layout_of, same_array, same_type
-from keepstate.codecs._arrow_types import bytes_of_schema, bytes_of_type, field_of, schema_of
+from keepstate.codecs._arrow.memory import array_of, layout_of, same_array, same_type
+from keepstate.codecs._arrow.schemas import bytes_of_schema, bytes_of_type, field_of, schema_of
 from keepstate.codecs._typed import typed
 from keepstate.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from keepstate.codecs._arrow_memory import Layout
+    from keepstate.codecs._arrow.memory import Layout
     from keepstate.codecs._pickler import StreamPickler
 
 

@@ -13,9 +13,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from keepstate.codecs import _calls
-from keepstate.codecs._extension_arrays import ARRAY_REDUCERS
-from keepstate.codecs._extension_dtypes import DTYPE_REDUCERS
-from keepstate.codecs._indexes import INDEX_REDUCERS
+from keepstate.codecs._pandas.arrays import ARRAY_REDUCERS
+from keepstate.codecs._pandas.dtypes import DTYPE_REDUCERS
+from keepstate.codecs._pandas.indexes import INDEX_REDUCERS
 from keepstate.codecs._typed import typed
 
 if TYPE_CHECKING:

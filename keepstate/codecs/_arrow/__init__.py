@@ -1,0 +1,1 @@
+"""Arrow as data: its objects, made of schemas and of memory."""

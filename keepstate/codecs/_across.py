@@ -85,12 +85,16 @@ def reduce_arrow_dtype(_pickler: StreamPickler, dtype: Any) -> Any:
 
 
 def reduce_backed_array(_pickler: StreamPickler, values: Any) -> Any:
-    """Reduce an array of pandas around one of numpy; pandas 2 wants a third entry in its state."""
+    """Reduce an array of pandas around one of numpy; pandas 2 wants a third entry in its state.
+
+    What it has cached is left out: it grows as the array is used.
+    """
     reduced = values.__reduce_ex__(5)
     if isinstance(reduced, tuple) and len(reduced) > 2:
         state = reduced[2]
-        if isinstance(state, tuple) and len(state) == 2:
-            return (*reduced[:2], (*state, {}), *reduced[3:])
+        if isinstance(state, tuple) and len(state) in (2, 3):
+            held = {name: value for name, value in (*state, {})[2].items() if name != "_cache"}
+            return (*reduced[:2], (*state[:2], held), *reduced[3:])
     return reduced
 
 

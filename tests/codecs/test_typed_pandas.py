@@ -644,3 +644,13 @@ def test_the_error_says_what_is_wrong():
         decode(HOSTILE["a category that is not there"])
     with pytest.raises(KeepstateError):
         decode(made("pandas_frame"))
+
+
+def test_periods_that_were_cut_are_data():
+    """Pandas 2 notes a frequency beside such an array, though that is its dtype's, and caches the dtype."""
+    series = pd.Series(pd.period_range("2020", periods=5, freq="Y")).iloc[1:-1]
+    before = bytes(group_of(series).stream)
+    pd.testing.assert_series_equal(as_data(series), series)
+    repr(series)
+    assert series.array.dtype.freq == series.array.freq
+    assert bytes(group_of(series).stream) == before

@@ -65,7 +65,7 @@ def _reducer(
                 type(made) is type(values)
                 and vars(values).keys() <= _ATTRIBUTES
                 and all(map(_is_same, attributes(made), attributes(values)))
-                and getattr(made, "_freq", None) is getattr(values, "_freq", None)
+                and getattr(made, "_freq", None) is _own_frequency(values)
                 and getattr(made, "_readonly", False) is readonly
             )
 
@@ -75,6 +75,12 @@ def _reducer(
         return typed(call, make, state, same, lambda: otherwise(pickler, values))
 
     return reduce
+
+
+def _own_frequency(values: Any) -> Any:
+    """Return the frequency of an array itself; beside cut periods pandas 2 notes their dtype's."""
+    freq = getattr(values, "_freq", None)
+    return None if freq is None or freq == getattr(getattr(values, "_dtype", None), "freq", None) else freq
 
 
 def _is_same(one: Any, other: Any) -> bool:

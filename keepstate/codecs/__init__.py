@@ -5,7 +5,11 @@ for the layers above.
 
 ``encode`` turns the tracked names of a notebook into groups (see ``_model/parts.py``), names that share
 mutable objects in one; ``decode`` turns one group back. Streams are pickles of protocol 5 whose memory is
-beside them; what a stream may ask for is listed in ``_calls.py``, its layout is told in ``_stream.py``.
+beside them; what a stream may ask for is listed in ``_calls.py``, its layout is told in ``_stream.py``. Data
+is written as typed calls (``_typed.py``), which can be read without running code (``_data_only.py``).
+
+The way out: ``_encoder`` groups names, ``_pickler`` writes one stream, ``_reducers`` says how each type goes.
+The way back: ``_decoder``, with ``_restored_memory``. Each other module knows one kind of object.
 """
 
 from __future__ import annotations

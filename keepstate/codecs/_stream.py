@@ -98,6 +98,15 @@ def end_of(memory: MemoryMap, *, marks: Sequence[int]) -> bytes:
         memory: Where the memory of arrays is.
         marks: What the sink has left out so far.
     """
+    known: dict[int, Any] = {}
+
+    def told(dtype: Any) -> Any:
+        # One object for each: pickle writes an object once. By id, as equal ones may differ in metadata.
+        if id(dtype) not in known:
+            described = describe(dtype)
+            known[id(dtype)] = dtype if described is None else described
+        return known[id(dtype)]
+
     sink = Sink(None)
     pickle.Pickler(sink, 5).dump(
         (
@@ -107,7 +116,7 @@ def end_of(memory: MemoryMap, *, marks: Sequence[int]) -> bytes:
                     s.runs,
                     None
                     if s.whole is None
-                    else (_told(s.whole.dtype), s.whole.shape, s.whole.order, s.whole.writable),
+                    else (told(s.whole.dtype), s.whole.shape, s.whole.order, s.whole.writable),
                 )
                 for s in memory.segments
             ],
@@ -116,11 +125,6 @@ def end_of(memory: MemoryMap, *, marks: Sequence[int]) -> bytes:
     )
     end = _END.pack(sink.nbytes, len(marks), len(sink.marks), MAGIC)
     return sink.finish(encode_marks([*marks, *sink.marks]) + end)
-
-
-def _told(dtype: Any) -> Any:
-    described = describe(dtype)
-    return dtype if described is None else described
 
 
 def layout_of(stream: Stream) -> Layout:

@@ -151,7 +151,7 @@ def tensor_of(
         CodecError: It would lie outside, or there are no such numbers.
     """
     torch = importlib.import_module("torch")
-    numbers = getattr(torch, str(dtype), None)
+    numbers = vars(torch).get(dtype)  # not getattr: for some names torch imports parts of itself
     if not isinstance(numbers, torch.dtype):
         raise CodecError(f"torch {torch.__version__} has no numbers of the kind {dtype!r}")
     made = torch.empty(0, dtype=numbers)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+
 from keepstate import codecs
 from keepstate._model.parts import StoredGroup
 from keepstate.codecs import _calls
@@ -56,3 +59,12 @@ def as_data(value):
 def as_anything(value):
     """Write *value*, and read it in the usual way."""
     return read(group_of(value), data_only=False)["x"]
+
+
+def dumps(value):
+    """Pickle *value* as the body of a stream: without numbers, which would count from the preamble on."""
+    file = io.BytesIO()
+    pickler = pickle.Pickler(file, 5)
+    pickler.fast = True
+    pickler.dump(value)
+    return file.getvalue()

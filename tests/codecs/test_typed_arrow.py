@@ -17,7 +17,7 @@ from keepstate.codecs._arrow.memory import layout_of
 from keepstate.codecs._arrow.schemas import bytes_of_type
 from keepstate.codecs._reducers import reducer_for
 from keepstate.errors import CodecError, KeepstateError
-from tests.codecs.streams import InMemory, as_anything, as_data, calls, group_of, read
+from tests.codecs.streams import InMemory, as_anything, as_data, calls, dumps, group_of, read
 from tests.codecs.test_data_only import hostile
 
 pa = pytest.importorskip("pyarrow")
@@ -364,7 +364,7 @@ class Call:
 
 def body_of(name, *args):
     """Write a call as the value of ``x``."""
-    return pickle.dumps({"x": Call(name, *args)}, 5)
+    return dumps({"x": Call(name, *args)})
 
 
 def is_refused(body, **facts):
@@ -479,9 +479,12 @@ def test_tables_that_do_not_fit_are_refused():
     """Too few columns, too many, of other lengths, not in chunks."""
     told = pa.schema([("a", pa.int64()), ("b", pa.int64())]).serialize().to_pybytes()
     one = layout(1, None, bytes(8))
-    for columns in ((), ((INTEGERS,),), ((INTEGERS,), (one,)), (INTEGERS, INTEGERS), ((), (), ()), "ab", 5):
+    for columns in ((), ((INTEGERS,),), ((INTEGERS,), (one,)), ((), (), ()), "ab", 5):
         is_refused(body_of("arrow_table", told, columns))
         is_refused(body_of("arrow_record_batch", told, columns))
+    is_refused(body_of("arrow_table", told, (INTEGERS, INTEGERS)))  # sound for a batch, which has no chunks
+    sound = hostile(body_of("arrow_record_batch", told, (INTEGERS, INTEGERS)))
+    assert codecs.decode(sound, namespace={}, data_only=True)["x"].num_columns == 2
     is_refused(body_of("arrow_record_batch", told, (INTEGERS, one)))
     is_refused(body_of("arrow_scalar", bytes_of_type(pa, pa.int64()), INTEGERS))
 
@@ -507,7 +510,7 @@ def test_memory_of_arrow_cannot_be_written_to_by_another_way():
 
 def test_read_only_memory_is_not_made_of_what_may_change():
     """A view of a bytearray would let the stream keep the other end."""
-    is_refused(pickle.dumps({"x": 1}, 5)[:-3] + b"\x96" + (8).to_bytes(8, "little") + bytes(8) + b"\x98s.")
+    is_refused(dumps({"x": 1})[:-3] + b"\x96" + (8).to_bytes(8, "little") + bytes(8) + b"\x98s.")
     dtype = bytes_of_type(pa, pa.int64())
     with pytest.raises(CodecError, match="may change"):
         objects.arrow_array(dtype, (1, 0, (None, memoryview(bytearray(8))), ()))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-
 import pytest
 
 from keepstate import codecs
 from keepstate.codecs import _calls
 from keepstate.errors import KeepstateError, TrustError
-from tests.codecs.streams import as_anything, as_data, calls
+from tests.codecs.streams import as_anything, as_data, calls, dumps
 from tests.codecs.test_data_only import ROWS, Reduces, hostile, kind
 
 torch = pytest.importorskip("torch")
@@ -103,7 +101,7 @@ def _named(tensor):
 def stored(*args):
     """Write the call ``tensor`` over a storage of 16 bytes."""
     storage = Reduces(_calls.named("untyped_storage"), (0, 16))
-    return pickle.dumps({"x": Reduces(_calls.named("tensor"), (storage, *args))}, 5)
+    return dumps({"x": Reduces(_calls.named("tensor"), (storage, *args))})
 
 
 @pytest.mark.parametrize(
@@ -117,11 +115,11 @@ def stored(*args):
         stored("float32", 0, (-2,), (1,), False, False, None),
         stored("load", 0, (2,), (1,), False, False, None),
         stored("float32", 0, (2,), (1,), False, False, "text"),
-        pickle.dumps({"x": Reduces(_calls.named("tensor"), (None, "float32", 0, (9,), (1,), 0, 0, None))}, 5),
-        pickle.dumps({"x": Reduces(_calls.named("tensor"), ([], "float32", 0, (9,), (1,), 0, 0, None))}, 5),
-        pickle.dumps({"x": Reduces(_calls.named("untyped_storage"), (0, 1 << 40))}, 5),
-        pickle.dumps({"x": Reduces(_calls.named("untyped_storage"), (7, 8))}, 5),
-        pickle.dumps({"x": Reduces(_calls.named("tensor"), (kind("f8"), "f8", 0, (), (), 0, 0, None))}, 5),
+        dumps({"x": Reduces(_calls.named("tensor"), (None, "float32", 0, (9,), (1,), 0, 0, None))}),
+        dumps({"x": Reduces(_calls.named("tensor"), ([], "float32", 0, (9,), (1,), 0, 0, None))}),
+        dumps({"x": Reduces(_calls.named("untyped_storage"), (0, 1 << 40))}),
+        dumps({"x": Reduces(_calls.named("untyped_storage"), (7, 8))}),
+        dumps({"x": Reduces(_calls.named("tensor"), (kind("f8"), "f8", 0, (), (), 0, 0, None))}),
     ],
     ids=range(13),
 )
@@ -129,3 +127,12 @@ def test_a_tensor_outside_of_its_memory_is_refused(body):
     """Whatever the stream says, nothing is shown that was not kept."""
     with pytest.raises(KeepstateError):
         codecs.decode(hostile(body, layout=ROWS), namespace={}, data_only=True)
+
+
+def test_the_name_of_a_dtype_imports_nothing():
+    """For some names torch would import a part of itself."""
+    body = stored("onnx", 0, (2,), (1,), False, False, None)
+    assert "onnx" not in vars(torch)
+    with pytest.raises(KeepstateError, match="no numbers of the kind"):
+        codecs.decode(hostile(body, layout=ROWS), namespace={}, data_only=True)
+    assert "onnx" not in vars(torch)

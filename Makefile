@@ -13,16 +13,17 @@ help:  ## Show the targets
 demo: .venv-demo/.installed  ## See a real kernel killed in mid-training and its state come back
 	.venv-demo/bin/python scripts/demo.py
 
+# One test more than there are cores: a kernel that starts, or a store that is far, is waited for.
 test: $(VENV)/.installed  ## Set up and run the tests (under ten minutes on two cores)
-	$(BIN)/python -m pytest -n 2 -m 'not torture'
+	$(BIN)/python -m pytest -n 3 -m 'not torture'
 
 test-colab: .venv-colab/.installed  ## The same with the versions of Colab's and Kaggle's images
-	.venv-colab/bin/python -m pytest -n 2 -m 'not torture'
+	.venv-colab/bin/python -m pytest -n 3 -m 'not torture'
 
 test-others: $(foreach python,$(OTHERS),.venv-$(notdir $(patsubst %/bin/,%,$(dir $(python))))/.installed)  ## What differs between Python versions, on each that is here
 	@for python in $(patsubst %/.installed,%/bin/python,$^); do \
 		echo "== $$($$python --version)"; \
-		$$python -m pytest -n 2 -m 'not torture' tests/capture tests/codecs tests/session tests/notebook || exit 1; \
+		$$python -m pytest -n 3 -m 'not torture' tests/capture tests/codecs tests/session tests/notebook || exit 1; \
 	done
 
 crossings: $(VENV)/.installed  ## Keep under each of four stacks and restore under each; write docs/crossings.md

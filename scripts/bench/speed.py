@@ -267,7 +267,8 @@ RESTORE_TEXT = """
 Restoring in a fresh process, in turns; median (least) of {warm} rounds right after one another (*warm*: the
 machine has the memory already) or of {cold} after pauses (*cold*). Ours opens the store, checks every byte
 against its id and decompresses; the others check nothing. *Peak* is the memory that the process needed at
-most, as a multiple of the array.
+most, as a multiple of the array. Cold memory in huge pages, which numpy asks for, comes at 0.5 GB/s here, in
+4 KiB pages, as those of the bytes that pickle makes, at 2.5 (first touch, median of 5, 2026-11-30).
 """
 
 

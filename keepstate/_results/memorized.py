@@ -355,7 +355,7 @@ _PLAIN = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 
 def _digest_kept(digester: digest.Digester, kept: KeptFunction) -> None:
-    digester._add((kept.func, tuple(kept.ignore)))
+    digester.take((kept.func, tuple(kept.ignore)))
 
 
 digest.HANDLERS[KeptFunction] = _digest_kept

@@ -21,6 +21,8 @@ MAY_BE_REPORTED = {
     "string_dtype_array": "numpy 2 has that dtype, 1.26 has not",
     "interpolator": "internals of scipy",
 }
+MAY_FAIL_IN_USE = {"interpolator": "an older scipy takes the attributes of a newer one, and misses its own"}
+"""That the versions differ is told when it is restored."""
 
 
 @pytest.fixture(scope="module", params=STACKS)
@@ -57,4 +59,5 @@ def test_only_what_cannot_be_is_reported(crossed):
     reported = {kind: told for kind, told in found.items() if "look" not in told}
     missing = {kind for kind, told in reported.items() if "cannot be imported" in str(told.get("failed"))}
     assert reported.keys() - MAY_BE_REPORTED.keys() - missing == set(), reported
-    assert all("error" not in told for told in reported.values()), reported
+    failing = {kind for kind, told in reported.items() if "error" in told}
+    assert failing - MAY_FAIL_IN_USE.keys() == set(), reported

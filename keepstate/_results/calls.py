@@ -86,10 +86,10 @@ ORDER = "(order of sets)"
 
 def shared_with(given: Digester, inputs: Digester) -> str:
     """Say what values hold that was an input; empty: nothing that anybody could change."""
-    common = given.shared.keys() & inputs.shared.keys()
+    common = [value for number, value in given.shared.items() if number in inputs.shared]
     if not common:
         return ""
-    kind = type(given.shared[next(iter(common))]).__name__
+    kind = type(common[0]).__name__  # the outermost: its parts come behind it
     return f"what it gives holds a {kind} that it was given, and a kept one would be another"
 
 

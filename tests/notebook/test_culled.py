@@ -74,7 +74,8 @@ def test_a_guarded_kernel_is_culled_like_any_other_and_comes_back(server, tmp_pa
     after = {m.id: (datetime.fromisoformat(m.created_at) - last_activity).total_seconds() for m in kept}
     ahead = [m for m in kept if 0.5 < after[m.id] < IDLE_SECONDS]
     assert len(ahead) >= 3
-    assert {m.reason for m in ahead} <= {"cell", "timer", "idle"}
+    # The last one where something else on this machine takes its memory.
+    assert {m.reason for m in ahead} <= {"cell", "timer", "idle", "memory"}
     assert all(m.names.keys() == {"model", "ticks"} for m in ahead)
 
     again = server.start_kernel(tmp_path / "guarded")

@@ -19,7 +19,7 @@ class _Finder:
     """Finds nothing itself."""
 
     def __init__(self) -> None:
-        self.wanted: dict[str, Callable[[str], None]] = {}
+        self.wanted: dict[str, list[Callable[[str], None]]] = {}
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -31,20 +31,22 @@ class _Finder:
             find = None if finder is self else getattr(finder, "find_spec", None)
             spec: ModuleSpec | None = None if find is None else find(name, path, target)
             if spec is not None:
-                self._follow(name, spec)
+                self._follow(spec)
                 return spec
         return None
 
-    def _follow(self, name: str, spec: ModuleSpec) -> None:
+    def _follow(self, spec: ModuleSpec) -> None:
         loader = spec.loader
         load = getattr(loader, "exec_module", None)
-        if load is None:
+        # One that several modules share may be followed already, by somebody who only asked where one is.
+        if load is None or "exec_module" in getattr(loader, "__dict__", {}):
             return
 
         def exec_module(module: ModuleType) -> None:
             del loader.exec_module  # type: ignore[union-attr]  # the class has one
             load(module)
-            self._loaded(name)
+            if module.__name__ in self.wanted:
+                self._loaded(module.__name__)
 
         try:
             loader.exec_module = exec_module  # type: ignore[method-assign,union-attr]
@@ -52,10 +54,10 @@ class _Finder:
             pass  # a loader without attributes of its own: the state stays pending and is carried on
 
     def _loaded(self, name: str) -> None:
-        call = self.wanted.pop(name, None)
+        calls = self.wanted.pop(name, [])
         if not self.wanted:
             _remove()
-        if call is not None:
+        for call in calls:
             call(name)
 
 
@@ -63,8 +65,11 @@ _finder = _Finder()
 
 
 def after_import(names: Iterable[str], call: Callable[[str], None]) -> None:
-    """Call *call* with each of *names* right after its first import; replaces what was asked before."""
-    _finder.wanted = dict.fromkeys(names, call)
+    """Call *call* with each of *names* right after its import; replaces what was asked of *call* before."""
+    wanted = {name: [each for each in calls if each != call] for name, calls in _finder.wanted.items()}
+    for name in names:
+        wanted.setdefault(name, []).append(call)
+    _finder.wanted = {name: calls for name, calls in wanted.items() if calls}
     _remove()
     if _finder.wanted:
         sys.meta_path.insert(0, _finder)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from joblib._store_backends import StoreBackendBase, StoreBackendMixin
-from joblib.func_inspect import filter_args
 from joblib.memory import MemorizedFunc, MemorizedResult, NotMemorizedResult, register_store_backend
 
 from keepstate._results import digest, modules
+from keepstate._results.arguments import arguments_of
 from keepstate._results.calls import (
     ARGUMENT_CHARACTERS,
     VALUE,
@@ -210,11 +210,7 @@ class KeptFunction(MemorizedFunc):  # type: ignore[misc]
     # --- looking
 
     def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = filter_args(self.func, self.ignore, args, kwargs)
-        more = found.get("**")
-        if more:  # joblib 1.5 sorts them
-            found["**"] = {name: more[name] for name in kwargs if name in more}
-        return found
+        return arguments_of(self.func, args, kwargs, self.ignore)
 
     def _look(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Inputs:
         return Inputs.of_call(self.func_id, self.func, self._arguments(args, kwargs))
@@ -223,9 +219,7 @@ class KeptFunction(MemorizedFunc):  # type: ignore[misc]
         """Look at what the call depends on; ``None``: it must run, which has been said."""
         try:
             self._arguments(args, kwargs)
-        except (ValueError, TypeError) as error:
-            if "gnore list" in str(error):
-                raise InvalidInputError(str(error)) from error
+        except TypeError:
             return None  # the function will say better what it misses
         try:
             return self._look(args, kwargs)

@@ -84,12 +84,25 @@ def usable(head: Head, inputs: Inputs) -> str:
 ORDER = "(order of sets)"
 
 
+def common_of(given: Digester, inputs: Digester) -> dict[int, object]:
+    """Give what values hold that was an input, and that somebody could change: id → object, outermost first.
+
+    Two frames may hold the same memory, which each copies before it changes it; a frame and an array may not.
+    """
+    common = {
+        number: value
+        for number, value in given.shared.items()
+        if number in inputs.shared or number in inputs.framed
+    }
+    return common | {number: value for number, value in given.framed.items() if number in inputs.shared}
+
+
 def shared_with(given: Digester, inputs: Digester) -> str:
     """Say what values hold that was an input; empty: nothing that anybody could change."""
-    common = [value for number, value in given.shared.items() if number in inputs.shared]
+    common = common_of(given, inputs)
     if not common:
         return ""
-    kind = type(common[0]).__name__  # the outermost: its parts come behind it
+    kind = type(next(iter(common.values()))).__name__
     return f"what it gives holds a {kind} that it was given, and a kept one would be another"
 
 

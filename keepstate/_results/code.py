@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dis
 import re
+import sys
 import types
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,9 +18,26 @@ _ROADS = frozenset({"globals", "eval", "exec", "get_ipython", "input", "breakpoi
 _ROADS_OF_CELLS = frozenset({"locals", "vars", "dir"})
 """At the top of a cell these show the notebook; in a function its own variables."""
 _ROADS_BY_NAME = frozenset(
-    {"f_globals", "f_back", "_getframe", "currentframe", "__globals__", "user_ns", "user_global_ns"}
-    | {"run_cell", "run_line_magic", "run_cell_magic", "set_trace"}
+    {"f_globals", "f_locals", "f_back", "_getframe", "_current_frames", "currentframe", "__globals__"}
+    | {"user_ns", "user_global_ns", "get_ipython", "run_cell", "run_line_magic", "run_cell_magic"}
+    | {"set_trace", "__subclasses__", "get_objects", "get_referrers"}
 )  # fmt: skip
+ROAD_FUNCTIONS = frozenset(
+    {("builtins", name) for name in _ROADS}
+    | {
+        ("importlib", "import_module"),
+        ("importlib", "reload"),
+        ("sys", "_getframe"),
+        ("sys", "_current_frames"),
+    }
+    | {("inspect", "stack"), ("inspect", "trace"), ("inspect", "currentframe"), ("pkgutil", "resolve_name")}
+    | {("runpy", "run_path"), ("runpy", "run_module"), ("gc", "get_objects"), ("gc", "get_referrers")}
+)
+"""Such functions by module and name, under whatever name code has them."""
+_BY_TEXT = frozenset({"getattr", "hasattr", "vars", "dir", "attrgetter"})
+"""Functions by which an attribute is found that code does not say."""
+_SEEDS = frozenset({"seed", "manual_seed", "set_seed", "set_random_seed", "seed_everything"})
+"""By calling these, code gives the global random numbers a state that does not depend on the one before."""
 _SEE_TEXT = frozenset({"query", "eval"})
 """Methods of frames, and of pandas, that look up the names in a text where they were called."""
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
@@ -38,6 +56,12 @@ class Facts:
     imports: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
     """Globals that it binds or deletes by a ``global`` statement."""
+    sees_texts: bool = False
+    """Whether it may ask a library to look up the names that are in a text."""
+    any_attribute: bool = False
+    """Whether it may use attributes that it does not say."""
+    seeds: frozenset[str] = frozenset()
+    """Names by which it may seed the global random numbers, if they are those of modules; empty: by any."""
     road: str = ""
     """By what it may do more than can be told; empty: by nothing."""
 
@@ -50,6 +74,7 @@ class _Found:
     writes: set[str] = field(default_factory=set)
     texts: set[str] = field(default_factory=set)
     star: bool = False
+    seeds: set[str] = field(default_factory=set)
 
 
 @lru_cache(maxsize=4096)
@@ -64,23 +89,31 @@ def facts_of(code: types.CodeType) -> Facts:
         attributes=frozenset(found.attributes),
         imports=frozenset(found.imports),
         writes=frozenset(found.writes),
+        sees_texts=bool(found.attributes & _SEE_TEXT),
+        any_attribute=bool(found.attributes & (_BY_TEXT | {"__dict__"})),
+        seeds=frozenset(found.seeds),
         road=_road(code, found),
     )
 
 
 def _look(code: types.CodeType, found: _Found) -> None:
     found.attributes.update(code.co_names)
+    before: list[tuple[str, object]] = [("", None), ("", None)]
     for each in dis.get_instructions(code):
+        if each.argval in _SEEDS:
+            found.seeds |= _seeded_by(each, *before[1], found)
         if each.opname in _READS:
             found.reads.add(str(each.argval))
         elif each.opname in _WRITES:
             found.writes.add(str(each.argval))
         elif each.opname == "IMPORT_NAME":
-            found.imports.add(str(each.argval))
+            level = before[0][1] if isinstance(before[0][1], int) else 0
+            found.imports.add(f"{'.' * level}{each.argval}")
         elif each.opname == "IMPORT_STAR" or (
             each.opname == "CALL_INTRINSIC_1" and each.argrepr == "INTRINSIC_IMPORT_STAR"
         ):
             found.star = True
+        before = [before[1], (each.opname, each.argval)]
     constants = list(code.co_consts)
     while constants:
         each = constants.pop()
@@ -90,6 +123,16 @@ def _look(code: types.CodeType, found: _Found) -> None:
             found.texts.add(each)
         elif isinstance(each, tuple | frozenset):
             constants += each
+
+
+def _seeded_by(instruction: dis.Instruction, before: str, owner: object, found: _Found) -> set[str]:
+    """Give the name by which a function that seeds is called; it is empty for that of any object.
+
+    Of what a cell imports itself, Python looks up a method as if it was any attribute.
+    """
+    if instruction.opname == "LOAD_ATTR" and not (sys.version_info >= (3, 12) and (instruction.arg or 0) & 1):
+        return {str(owner)} if before in _READS or owner in found.imports else set()
+    return {""} if instruction.opname in {*_READS, "LOAD_METHOD", "LOAD_ATTR"} else set()
 
 
 def _road(code: types.CodeType, found: _Found) -> str:
@@ -103,6 +146,12 @@ def _road(code: types.CodeType, found: _Found) -> str:
     by_name = "__main__" in found.texts and found.attributes & {"modules", "import_module"}
     if by_name or "__main__" in found.imports:
         return "it reaches the notebook as a module"
+    if {"sys", "modules"} <= found.attributes:
+        return "it uses sys.modules"
+    if texts := sorted(found.texts & _ROADS_BY_NAME):
+        return f"it says {texts[0]!r}"
+    if found.attributes & _SEE_TEXT and any(text.rstrip().endswith("@") for text in found.texts):
+        return "it puts the name of a variable into the text of a query"
     return ""
 
 

@@ -15,7 +15,7 @@ from keepstate._results.digest import Digester
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KEY_VERSION = 1
+KEY_VERSION = 2
 """Counted up when keys are made of something else: then nothing that was kept before is found."""
 KEY_DIGITS = 48
 """Of the key, in hex: 192 bits. As the name of a lineage it is not cut off."""
@@ -63,7 +63,11 @@ def key_of(name: str, digester: Digester) -> str:
     Args:
         name: Of the function, with its module.
         digester: With all that goes into the call, in order.
+
+    Raises:
+        NoKeyError: The result depends on something that cannot be told reliably.
     """
+    digester.add_asked()
     if digester.may_hide_draws:
         digester.add("the global random numbers", random_states.read())
     made = blake3()

@@ -25,6 +25,8 @@ Origin = Literal["notebook", "local", "library"]
 
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _OURS = "keepstate"
+_MADE_BY_LIBRARIES = ("_cython_",)
+"""Beginnings of names of modules without a file that stand for no notebook's code: types of Cython."""
 MOST_FILES = 2000
 """Of a package that is no library; more is no project of one notebook."""
 _ENDINGS = (".py", ".so", ".pyd")
@@ -51,7 +53,7 @@ def origin_of(name: object) -> Origin:
     if not isinstance(name, str) or name in ("__main__", "__mp_main__"):
         return "notebook"
     top = top_of(name)
-    if top == _OURS:
+    if top == _OURS or top.startswith(_MADE_BY_LIBRARIES):
         return "library"
     path = _place(top)
     if path is None:

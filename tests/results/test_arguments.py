@@ -62,8 +62,33 @@ PAIRS = {
     "a function's code": ("lambda: 1", "lambda: 2", "args[0]()"),
     "a function's default": ("lambda x=1: x", "lambda x=2: x", "args[0]()"),
     "a function's closure": ("(lambda y: lambda: y)(1)", "(lambda y: lambda: y)(2)", "args[0]()"),
+    "who is in a set": (
+        "*(lambda a: (a, {a}))(N())",
+        "N(), {N()}",
+        "args[0] in args[1]",
+    ),
+    "an attribute of a date": ("D(2020, 1, 1, tag=1)", "D(2020, 1, 1, tag=2)", "args[0].tag"),
+    "classes that say the same": ("Same()", "Alike()", "type(args[0]).__name__"),
 }
+MORE = """
+import datetime
+class N: pass
+class D(datetime.date):
+    def __new__(cls, *args, tag):
+        made = super().__new__(cls, *args)
+        made.tag = tag
+        return made
+class Same:
+    def __reduce__(self): return str, ('x',)
+class Alike:
+    def __reduce__(self): return str, ('x',)
+"""
 FRAMES = {
+    "what is hung on it": (
+        "(lambda d: (vars(d).update(name='a'), d)[1])(pd.DataFrame({'a': [1]}))",
+        "(lambda d: (vars(d).update(name='b'), d)[1])(pd.DataFrame({'a': [1]}))",
+        "args[0].name",
+    ),
     "the index": (
         "pd.DataFrame({'a': [1, 2]})",
         "pd.DataFrame({'a': [1, 2]}, index=[1, 0])",
@@ -120,7 +145,7 @@ def must_differ(notebook, pair, more=""):
 @pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
 def test_what_a_function_could_tell_apart_has_results_of_its_own(notebook, pair):
     """Arguments that are equal, or that joblib takes for equal, are not the same."""
-    must_differ(notebook, pair)
+    must_differ(notebook, pair, MORE)
 
 
 @pytest.mark.parametrize("pair", FRAMES.values(), ids=FRAMES)
@@ -223,3 +248,65 @@ def test_wrong_arguments_raise_what_the_function_raises(notebook):
     notebook.run("@keepstate.cache\ndef f(a):\n    return a")
     with pytest.raises(TypeError, match=r"f\(\) takes 1 positional argument"):
         notebook.get("f(1, 2)")
+
+
+WRAPPED = """
+import functools
+def with_more(g):
+    @functools.wraps(g)
+    def wrapper(*args, **kwargs):
+        kwargs.setdefault('b', 10)
+        return g(*args, **kwargs)
+    return wrapper
+@keepstate.cache{ignored}
+@with_more
+def f(a, b=2, verbose=0):
+    print('ran')
+    return a + b
+"""
+
+
+@pytest.mark.parametrize(
+    ("cell", "calls", "values"),
+    [
+        ("@keepstate.cache\ndef f(x=0, /, y=1): return x, y", ("f(3)", "f(y=3)"), [(3, 1), (0, 3)]),
+        ("@keepstate.cache\ndef f(a=1, /, **k): return k", ("f(a=5)", "f(a=6)"), [{"a": 5}, {"a": 6}]),
+        (WRAPPED.format(ignored=""), ("f(1)", "f(1, b=2)"), [11, 3]),
+    ],
+)
+def test_arguments_are_what_the_function_itself_takes_them_for(notebook, cell, calls, values):
+    """By place alone, and not as what it wraps would take them."""
+    notebook.run(cell)
+    assert [notebook.get(call) for call in calls * 2] == values * 2
+
+
+def test_an_argument_of_what_is_wrapped_can_be_ignored(notebook):
+    """By name or by place."""
+    notebook.run(WRAPPED.format(ignored="(ignore=['verbose'])"))
+    assert notebook.get("f(1, verbose=1) + f(1, verbose=2)") == 22
+    assert notebook.runs == 1
+    assert notebook.get("f(1, 2, 5) if False else f.check_call_in_cache(1, verbose=7)")
+
+
+def test_a_set_of_objects_that_are_alike_has_no_digest(notebook):
+    """Which of them is which cannot be told in another session."""
+    notebook.run("class N: pass\n@keepstate.cache\ndef f(s): return len(s)")
+    with pytest.warns(NotKeptWarning, match="only their identity tells apart"):
+        assert notebook.get("f({N(), N()})") == 2
+
+
+def test_an_exception_that_was_raised_has_no_digest(notebook):
+    """It does not say what its traceback and its cause are."""
+    notebook.run("@keepstate.cache\ndef f():\n    try: 1 / 0\n    except Exception as e: return e")
+    with pytest.warns(NotKeptWarning, match="with its traceback"):
+        assert notebook.get("f()").__traceback__ is not None
+
+
+def test_a_proxy_has_no_digest(notebook):
+    """It says that it is what it stands for."""
+    notebook.run(
+        "import weakref\nclass N: pass\n@keepstate.cache\ndef f(x): return type(x).__name__\nn = N()"
+    )
+    assert notebook.get("f(n)") == "N"
+    with pytest.warns(NotKeptWarning, match=r"weakref\.proxy"):
+        assert notebook.get("f(weakref.proxy(n))") == "ProxyType"

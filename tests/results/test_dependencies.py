@@ -1,11 +1,14 @@
 """What a function depends on besides its arguments: a change of it has the function run again."""
 
 import builtins
+import functools
+import importlib
 import sys
 import textwrap
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from keepstate.errors import NotKeptWarning
@@ -101,6 +104,50 @@ CELLS = {
     "a method that was put into a library's class": (
         "import fractions\ndef f(): print('ran'); return F.k\nF = type('F', (fractions.Fraction,), {'k': 1})",
         "import fractions\ndef f(): print('ran'); return F.k\nF = type('F', (fractions.Fraction,), {'k': 2})",
+    ),
+    "the order of attributes in a class": (
+        "class A:\n    a = 1\n    b = 2\ndef f(): print('ran'); return [k for k in vars(A) if k in 'ab']",
+        "class A:\n    b = 2\n    a = 1\ndef f(): print('ran'); return [k for k in vars(A) if k in 'ab']",
+    ),
+    "a class that was registered with an abstract one": (
+        (
+            "import abc\nclass B(abc.ABC): pass\nclass C: pass\n"
+            "def f(): print('ran'); return isinstance(C(), B)"
+        ),
+        (
+            "import abc\nclass B(abc.ABC): pass\nclass C: pass\nB.register(C)\n"
+            "def f(): print('ran'); return isinstance(C(), B)"
+        ),
+    ),
+    "an attribute of a member of an enumeration": (
+        "import enum\nclass E(enum.Enum): A = 1\nE.A.w = 1\ndef f(): print('ran'); return E.A.w",
+        "import enum\nclass E(enum.Enum): A = 1\nE.A.w = 2\ndef f(): print('ran'); return E.A.w",
+    ),
+    "the name of a function": (
+        "def g(): pass\ng.__name__ = 'a'\ndef f(): print('ran'); return g.__name__",
+        "def g(): pass\ng.__name__ = 'b'\ndef f(): print('ran'); return g.__name__",
+    ),
+    "an attribute of a function under lru_cache": (
+        "import functools\n@functools.lru_cache\ndef g(): pass\ng.k = 1\ndef f(): print('ran'); return g.k",
+        "import functools\n@functools.lru_cache\ndef g(): pass\ng.k = 2\ndef f(): print('ran'); return g.k",
+    ),
+    "the order of a set in its code": (
+        "def f(): print('ran'); return [x for x in {8, 0}]",
+        "def f(): print('ran'); return [x for x in {0, 8}]",
+    ),
+    "the order of a set in a default": (
+        "def f(s={8, 0}): print('ran'); return list(s)",
+        "def f(s={0, 8}): print('ran'); return list(s)",
+    ),
+    "a variable that a query in another variable names": (
+        (
+            "import pandas as pd\nd = pd.DataFrame({'a': [1, 2, 3]})\nx = 1\nq = 'a > @x'\n"
+            "def f(): print('ran'); return len(d.query(q))"
+        ),
+        (
+            "import pandas as pd\nd = pd.DataFrame({'a': [1, 2, 3]})\nx = 2\nq = 'a > @x'\n"
+            "def f(): print('ran'); return len(d.query(q))"
+        ),
     ),
     "a variable that a query names": (
         (
@@ -210,6 +257,19 @@ def test_another_version_of_a_library_runs_it_again(notebook, monkeypatch):
     ("cell", "why"),
     [
         ("def f(): return eval('1')", "calls eval"),
+        ("run = eval\ndef f(): return run('1')", "builtins.eval may reach anything"),
+        ("def f():\n    import builtins\n    return builtins.eval('1')", "builtins.eval may reach anything"),
+        (
+            "import importlib\ndef f(): return importlib.import_module('json') is None",
+            "import_module may reach",
+        ),
+        ("def f():\n    import sys\n    return sys.modules[__name__] is None", "uses sys.modules"),
+        ("def f(): return getattr(plain, '__globals__') is None", "says '__globals__'"),
+        ("class B: pass\ndef f(): return B.__subclasses__()", "uses __subclasses__"),
+        (
+            "n = 'd'\nclass D:\n    def query(self, q): pass\ndef f(): return D().query(f'a == @{n}.a')",
+            "into the text of a query",
+        ),
         ("def f(): return globals()['keepstate'] is not None", "calls globals"),
         ("def f():\n    global y\n    y = 1", "binds the global y"),
         ("def f():\n    import sys\n    return sys.modules['__main__'] is None", "notebook as a module"),
@@ -253,11 +313,15 @@ def test_a_function_that_calls_itself_is_kept(notebook):
         ("textwrap.TextWrapper().fill('a')", (textwrap.TextWrapper, "fill")),
         ("np.linalg.norm([1.0])", (np.linalg, "norm")),
         ("len([1])", (builtins, "len")),
+        ("str(pd.Series([1]).to_frame().transpose())", (pd.DataFrame, "transpose")),
     ],
 )
 def test_what_the_notebook_puts_into_a_library_counts(notebook, monkeypatch, body, patch):
     """A library's function that was replaced is another one."""
-    cell = f"import textwrap, numpy as np\n@keepstate.cache\ndef f():\n    print('ran')\n    return {body}"
+    cell = (
+        "import textwrap, numpy as np, pandas as pd\n"
+        f"@keepstate.cache\ndef f():\n    print('ran')\n    return {body}"
+    )
     notebook.run(cell)
     before = notebook.get("f()")
     notebook.run("def mine(*args): return 'mine'")
@@ -267,3 +331,141 @@ def test_what_the_notebook_puts_into_a_library_counts(notebook, monkeypatch, bod
     assert given == "mine"
     assert notebook.get("f()") == before
     assert notebook.runs == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "owner", "name", "other"),
+    [
+        ("np.sum([1.0, 2.0])", np, "sum", np.mean),
+        ("textwrap.dedent(' a')", textwrap, "dedent", str.upper),
+        ("textwrap.dedent(' a')", textwrap, "dedent", functools.partial(textwrap.indent, prefix="b")),
+    ],
+)
+def test_what_takes_the_place_of_a_librarys_function_counts(notebook, monkeypatch, body, owner, name, other):
+    """Also if it is a library's itself."""
+    notebook.run(f"import textwrap, numpy as np\n@keepstate.cache\ndef f():\n    return {body}")
+    before = notebook.get("f()")
+    monkeypatch.setattr(owner, name, other)
+    assert notebook.get("f()") == notebook.get("f.func()") != before
+
+
+@pytest.mark.parametrize("use", ["textwrap.dedent(' a')", "mine and textwrap.dedent(' a')"])
+def test_a_patch_counts_where_the_library_is_imported_and_where_it_is_named(notebook, monkeypatch, use):
+    """A function that imports the library itself uses the same one."""
+    notebook.run("def mine(*args): return 'mine'")
+    notebook.run(f"@keepstate.cache\ndef f():\n    import textwrap\n    return {use}")
+    assert notebook.get("f()") == "a"
+    monkeypatch.setattr(textwrap, "dedent", notebook.get("mine"))
+    assert notebook.get("f()") == "mine"
+
+
+def test_an_accessor_of_frames_counts(notebook, monkeypatch):
+    """The notebook registers it with the library."""
+    monkeypatch.setattr(pd.DataFrame, "geo_of_test", None, raising=False)
+    monkeypatch.setattr(pd.DataFrame, "_accessors", set(pd.DataFrame._accessors))
+    cell = (
+        "import pandas as pd\n@pd.api.extensions.register_dataframe_accessor('geo_of_test')\n"
+        "class Geo:\n    def __init__(self, frame): pass\n    def area(self): return {}\n"
+        "@keepstate.cache\ndef f(): return pd.Series([1]).to_frame().geo_of_test.area()"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for area in (1, 2):
+            notebook.run(cell.format(area))
+            assert notebook.get("f()") == area
+
+
+def test_a_variable_among_the_builtins_counts(notebook, monkeypatch):
+    """What the notebook has put there is no builtin."""
+    notebook.run("@keepstate.cache\ndef f(): return put_there_by_test")
+    for value in (1, 2):
+        monkeypatch.setattr(builtins, "put_there_by_test", value, raising=False)
+        assert notebook.get("f()") == value
+
+
+USES = {
+    "imported inside": "def f():\n    import used_of_test\n    return used_of_test.K",
+    "a name imported inside": "def f():\n    from used_of_test import K\n    return K",
+    "by a text": "import used_of_test\ndef f(): return getattr(used_of_test, 'K')",
+    "in a list": "import used_of_test\nl = [used_of_test]\ndef f(): return l[0].K",
+}
+
+
+@pytest.mark.parametrize("cell", USES.values(), ids=USES)
+def test_what_is_put_into_an_own_module_counts_however_it_is_used(notebook, local_module, cell):
+    """Its file is not all that a function can find in it."""
+    local_module("used_of_test", "K = 1\n")
+    notebook.run(f"{cell}\nf = keepstate.cache(f)")
+    assert notebook.get("f()") == 1
+    notebook.run("import used_of_test\nused_of_test.K = 5")
+    assert notebook.get("f()") == 5
+
+
+def test_a_file_that_was_edited_after_its_import_is_not_taken_for_what_runs(notebook, local_module):
+    """The result of the older code is not that of the file."""
+    local_module("edited_of_test", "K = 1\n")
+    loaded = importlib.import_module("edited_of_test")
+    cell = "@keepstate.cache\ndef f():\n    import edited_of_test\n    return edited_of_test.K"
+    notebook.run(cell)
+    assert notebook.get("f()") == 1
+    local_module("edited_of_test", "K = 22\n")
+    sys.modules["edited_of_test"] = loaded
+    assert notebook.get("f()") == 1
+    sys.modules.pop("edited_of_test")
+    notebook.restart()
+    notebook.run(cell)
+    assert notebook.get("f()") == 22
+
+
+def test_an_own_module_that_a_call_has_imported_is_as_it_was(notebook, local_module):
+    """The next call of the same session finds the result."""
+    local_module("again_of_test", "K = 1\n")
+    notebook.run(
+        "@keepstate.cache\ndef f():\n    import again_of_test\n    print('ran')\n    return again_of_test.K"
+    )
+    assert notebook.get("f() + f()") == 2
+    assert notebook.runs == 1
+
+
+def test_a_module_of_the_same_package_that_is_imported_inside_counts(notebook, tmp_path, monkeypatch):
+    """It is said from where the code stands."""
+    package = tmp_path / "package_of_test"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "a.py").write_text("def g():\n    from .b import K\n    return K\n")
+    (package / "b.py").write_text("K = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    cell = (
+        "import package_of_test.a, package_of_test.b\n@keepstate.cache\ndef f(): return package_of_test.a.g()"
+    )
+    try:
+        notebook.run(cell)
+        assert notebook.get("f()") == 1
+        notebook.run("package_of_test.b.K = 5")
+        assert notebook.get("f()") == 5
+    finally:
+        for name in [name for name in sys.modules if name.startswith("package_of_test")]:
+            del sys.modules[name]
+
+
+def test_a_module_that_was_not_there_counts_once_it_is(notebook, local_module):
+    """A function may do without."""
+    notebook.run(
+        "@keepstate.cache\ndef f():\n    try:\n        import optional_of_test as m\n"
+        "    except ImportError:\n        return 0\n    return m.K"
+    )
+    assert notebook.get("f()") == 0
+    local_module("optional_of_test", "K = 1\n")
+    assert notebook.get("f()") == 1
+
+
+def test_a_module_without_a_file_that_is_imported_inside_is_no_ground_to_stand_on(notebook, made_module):
+    """What is in it could be anything."""
+    made_module("made_inside_of_test").k = 1
+    notebook.run(
+        "@keepstate.cache\ndef f():\n    import made_inside_of_test\n    return made_inside_of_test.k"
+    )
+    with pytest.warns(NotKeptWarning, match="no file defines"):
+        notebook.get("f()")
+    sys.modules["made_inside_of_test"].k = 2
+    assert notebook.get("f()") == 2

@@ -5,6 +5,8 @@ from __future__ import annotations
 import types
 from typing import TYPE_CHECKING, Any
 
+from keepstate._results.digest.no_key import NoKeyError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 _SEEDLESS = frozenset({int, float, complex, bool})
 """The order of a set of these follows from how it was made, in every process."""
+_WITHOUT_IDENTITY = _SEEDLESS | {str, bytes, type(None)}
 
 
 def take_tuple(digester: Digester, values: tuple[object, ...]) -> None:
@@ -36,18 +39,30 @@ def take_dict(digester: Digester, values: dict[object, object]) -> None:
 
 
 def take_set(digester: Digester, values: Any) -> None:
-    """Take in a set of either kind, in its order if that is no chance."""
+    """Take in a set of either kind, in its order if that is no chance.
+
+    Raises:
+        NoKeyError: Two of its elements are told apart by their identity alone.
+    """
     if type(values) is set:
         digester.number(values, shared=not digester.frames)
     digester.write(type(values).__name__.encode())
-    if digester.exact and not digester.definitions and set(map(type, values)) <= _SEEDLESS:
+    kinds = set(map(type, values))
+    if digester.exact and kinds <= _SEEDLESS:
         digester.take_all(list(values))
         return
     # Texts are in another order in each process, which is no change of the value. Within one it may be.
     each = [digester.alone(value) for value in values]
-    if digester.exact and not digester.definitions:
+    if digester.exact:
         digester.note_order(each)
     digester.write(*sorted(each))
+    if kinds <= _WITHOUT_IDENTITY:
+        return
+    by_digest = dict(zip(each, values, strict=True))
+    if len(by_digest) < len(each):
+        raise NoKeyError("it holds a set with objects that only their identity tells apart")
+    for digest in sorted(by_digest):  # now that an order is found: which of them stands elsewhere as well
+        digester.take(by_digest[digest])
 
 
 def take_bytearray(digester: Digester, values: bytearray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+import importlib.util
 import sys
 import types
 import typing
@@ -12,9 +13,15 @@ from typing import TYPE_CHECKING, Any
 from blake3 import blake3
 
 from keepstate._results import modules
-from keepstate._results.code import facts_of, outline
+from keepstate._results.code import ROAD_FUNCTIONS, facts_of, outline
+from keepstate._results.digest import as_imported
 from keepstate._results.digest.no_key import NoKeyError
-from keepstate._results.digest.patches import take_patches, take_patches_of_class
+from keepstate._results.digest.patches import (
+    take_patches,
+    take_patches_by_name,
+    take_patches_of_class,
+    take_registered,
+)
 from keepstate.codecs import is_importable
 
 if TYPE_CHECKING:
@@ -32,6 +39,7 @@ _RANDOM_STATE = frozenset(
     {"fork_rng", "get_rng_state", "set_rng_state", "getstate", "setstate", "get_state", "set_state"}
 )
 """By these code may draw from the global random numbers, and leave them as they were."""
+_DATA = frozenset({int, float, complex, bool, str, bytes, tuple, list, dict, set, frozenset})
 _NAMED_TYPES = frozenset(value for value in vars(types).values() if type(value) is type)
 
 
@@ -40,6 +48,7 @@ def take_function(digester: Digester, function: types.FunctionType) -> None:
     scope = function.__globals__
     own = modules.origin_of(scope.get("__name__"))
     if own == modules.origin_of(function.__module__) == "library" and is_importable(function):
+        _refuse_road(function.__module__, function.__name__)
         _library(digester, function.__module__)
         digester.write(b"function", function.__module__.encode(), function.__qualname__.encode())
         return
@@ -48,6 +57,7 @@ def take_function(digester: Digester, function: types.FunctionType) -> None:
     try:
         digester.write(b"own function", str(function.__module__).encode())
         take_code(digester, function.__code__)
+        digester.take((function.__name__, function.__qualname__, function.__doc__))
         for part in (function.__defaults__, function.__kwdefaults__, dict(function.__dict__)):
             digester.take(part)
         digester.take(_annotations(function))
@@ -98,13 +108,16 @@ def _take_globals(digester: Digester, code: types.CodeType, scope: Mapping[str, 
         name = min(facts.writes)
         raise NoKeyError(f"{code.co_name} binds the global {name}, which its result would not do again")
     take_names(digester, sorted(facts.reads), scope, facts)
-    take_imports(digester, facts)
+    take_imports(digester, facts, scope)
 
 
 def take_names(digester: Digester, names: Iterable[str], scope: Mapping[str, object], facts: Facts) -> None:
     """Take in globals by name, each under a label of its own."""
     outer, digester.definitions = digester.definitions, 0
-    digester.may_hide_draws |= bool(facts.attributes & _RANDOM_STATE)
+    seeds = any(type(scope.get(name)) in (type(None), types.ModuleType) for name in facts.seeds)
+    digester.may_hide_draws |= seeds or bool(facts.attributes & _RANDOM_STATE)
+    if facts.sees_texts:
+        digester.asking.append((scope, facts))
     module = scope.get("__name__")
     prefix = f"{module}." if modules.origin_of(module) == "local" else ""
     try:
@@ -112,37 +125,76 @@ def take_names(digester: Digester, names: Iterable[str], scope: Mapping[str, obj
             if name in scope:
                 _take_name(digester, f"{prefix}{name}", scope[name], facts)
             else:
-                builtin = vars(builtins).get(name)
-                digester.write(b"builtin" if builtin is not None else b"unbound", name.encode())
-                take_patches(digester, "builtins", vars(builtins), (name,))
+                _take_builtin_name(digester, name)
     finally:
         digester.definitions = outer
 
 
-def _take_name(digester: Digester, label: str, value: object, facts: Facts) -> None:
+def _take_builtin_name(digester: Digester, name: str) -> None:
+    """Take in a builtin by name; the notebook may have put something of its own there."""
+    inside = vars(builtins)
+    digester.write(b"builtin" if name in inside else b"unbound", name.encode())
+    value = inside.get(name)
+    if type(value) in _DATA or modules.origin_of(type(value).__module__) != "library":
+        digester.apart(f"builtins.{name}", lambda: digester.take(value))
+    else:
+        take_patches(digester, "builtins", inside, (name,))
+
+
+def _take_name(digester: Digester, label: str, value: object, facts: Facts | None) -> None:
     digester.write(label.encode())
-    if type(value) is not types.ModuleType:
+    if type(value) is types.ModuleType:
+        take_module(digester, value, facts)
+    else:
         digester.apart(label, lambda: digester.take(value))
-        return
-    digester.take(value)
-    if modules.origin_of(value.__name__) == "library":
-        digester.seen.looked_into.clear()
-        take_patches(digester, value.__name__, vars(value), facts.attributes)
-    if modules.origin_of(value.__name__) == "local":
-        # What the program itself may have put there counts, and not only what is in the file.
-        inside = vars(value)
-        for name in sorted(facts.attributes & inside.keys()):
-            if id(inside[name]) not in digester.numbers:
-                _take_name(digester, f"{value.__name__}.{name}", inside[name], facts)
 
 
-def take_imports(digester: Digester, facts: Facts) -> None:
-    """Take in what code imports: the files of the user's, the names of libraries."""
-    for name in sorted(facts.imports):
-        if name and modules.origin_of(name) == "local":
-            _take_content(digester, name)
-        elif name and modules.origin_of(name) == "library":
+def take_imports(digester: Digester, facts: Facts, scope: Mapping[str, object]) -> None:
+    """Take in what code imports: the files of the user's, the names of libraries, and what they hold by now.
+
+    Raises:
+        NoKeyError: No file defines it.
+    """
+    for said in sorted(facts.imports):
+        name = _resolved(said, scope)
+        own = modules.origin_of(name)
+        loaded = sys.modules.get(name)
+        if own == "notebook":
+            if sys.modules.get(modules.top_of(name)) is not None:
+                raise NoKeyError(f"it imports {name!r}, which no file defines")
+            digester.write(b"not there", name.encode())
+        elif own == "library":
             _library(digester, name)
+            _look_into_library(digester, loaded, facts)
+            if name != modules.top_of(name):
+                _look_into_library(digester, sys.modules.get(modules.top_of(name)), facts)
+        else:
+            _take_content(digester, name)
+            _take_loaded(digester, name, facts)
+
+
+def _resolved(said: str, scope: Mapping[str, object]) -> str:
+    """Give the name of a module that code of a package may say from where it stands."""
+    package = scope.get("__package__") or str(scope.get("__name__")).rpartition(".")[0]
+    try:
+        return importlib.util.resolve_name(said, str(package)) if said.startswith(".") else said
+    except ImportError as error:
+        raise NoKeyError(f"it imports {said}, which is nothing here: {error}") from error
+
+
+def _take_loaded(digester: Digester, name: str, facts: Facts) -> None:
+    """Take in what a module of the user's holds that code imports when it runs, and the packages it is in.
+
+    That is what is in its file, unless the file or the module was changed since. So a module that is as it
+    was right after its import counts as one that is not imported yet.
+    """
+    parts = name.split(".")
+    for each in (".".join(parts[:end]) for end in range(1, len(parts) + 1)):
+        module = sys.modules.get(each)
+        if module is None:
+            as_imported.expect(digester, each, facts)
+        elif not as_imported.holds(digester, module, facts):
+            _take_name(digester, each, module, facts)
 
 
 def _take_content(digester: Digester, module: str) -> None:
@@ -160,18 +212,56 @@ def _take_content(digester: Digester, module: str) -> None:
     digester.write(b"content", top.encode(), digester.seen.contents[top])
 
 
-def take_module(digester: Digester, module: types.ModuleType) -> None:
-    """Take in a module, by name and, if it is the user's, by its files."""
+def take_module(digester: Digester, module: types.ModuleType, facts: Facts | None = None) -> None:
+    """Take in a module, by name and, if it is the user's, by its files and by what it holds.
+
+    Args:
+        digester: What takes it in.
+        module: The module.
+        facts: Of the code that uses it; ``None``: any code may.
+    """
     name = module.__name__
     own = modules.origin_of(name)
     if own == "notebook":
         raise NoKeyError(f"it holds the module {name!r}, which no file defines")
-    digester.number(module)
+    digester.kept.append(module)
     digester.write(b"module", name.encode())
-    if own == "local":
-        _take_content(digester, name)
-    else:
+    if own == "library":
         _library(digester, name)
+        _look_into_library(digester, module, facts)
+        return
+    _take_content(digester, name)
+    looked = id(module), facts
+    if not digester.exact or looked in digester.seen.modules:
+        return
+    digester.seen.modules.add(looked)
+    # What the program itself may have put there counts, and not only what is in the file.
+    inside = vars(module)
+    names = {each for each in inside if not each.startswith("__")}
+    if facts is not None and not facts.any_attribute:
+        names &= facts.attributes
+    for each in sorted(names):
+        _take_name(digester, f"{name}.{each}", inside[each], facts)
+
+
+def _look_into_library(digester: Digester, module: object, facts: Facts | None) -> None:
+    """Take in what the notebook has put into a library that code uses; refuse what may reach anything."""
+    if not isinstance(module, types.ModuleType) or facts is None or not digester.exact:
+        return
+    inside = vars(module)
+    for name in facts.attributes & inside.keys():
+        if isinstance(inside[name], types.FunctionType | types.BuiltinFunctionType):
+            _refuse_road(inside[name].__module__, inside[name].__name__)
+    digester.seen.looked_into.clear()
+    take_patches(digester, module.__name__, inside, facts.attributes)
+    for value in inside.values():
+        if isinstance(value, type):
+            take_patches_by_name(digester, value, facts.attributes)
+
+
+def _refuse_road(module: object, name: str) -> None:
+    if (module, name) in ROAD_FUNCTIONS:
+        raise NoKeyError(f"what it depends on cannot be told, because {module}.{name} may reach anything")
 
 
 def take_class(digester: Digester, cls: Any) -> None:
@@ -195,11 +285,14 @@ def take_class(digester: Digester, cls: Any) -> None:
         digester.take(type(cls))
         digester.take(cls.__bases__)
         inside = type.__dict__["__dict__"].__get__(cls)
-        for name in sorted(inside.keys() - _MADE_ANEW, key=str):  # a restored class has another order
+        names = inside.keys() - _MADE_ANEW
+        digester.take(tuple(name for name in inside if name in names and not str(name).startswith("__")))
+        for name in sorted(names, key=str):  # a restored class has the others in another order
             value = inside[name]
             digester.write(str(name).encode())
             if not isinstance(value, types.GetSetDescriptorType | types.MemberDescriptorType):
                 digester.take(value)
+        take_registered(digester, cls)
         if own == "local" and digester.exact:
             _take_content(digester, cls.__module__)
     finally:
@@ -229,6 +322,7 @@ def _take_builtin(digester: Digester, function: Any) -> None:
     owner = function.__self__
     if owner is None or type(owner) is types.ModuleType:
         module = getattr(function, "__module__", None) or "builtins"
+        _refuse_road(module, function.__name__)
         _library(digester, module)
         digester.write(b"builtin function", module.encode(), function.__qualname__.encode())
         return
@@ -263,6 +357,7 @@ def _take_cached_function(digester: Digester, function: Any) -> None:
     digester.write(b"lru_cache")
     digester.take(function.__wrapped__)
     digester.take(function.cache_parameters())
+    digester.take({name: value for name, value in vars(function).items() if name != "__wrapped__"})
 
 
 def _take_type_variable(digester: Digester, variable: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import marshal
+import re
 import struct
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from blake3 import blake3
 
+from keepstate._results.code import Facts
 from keepstate._results.digest import containers, definitions, memory
-from keepstate._results.digest.definitions import take_class, take_code, take_imports, take_names
+from keepstate._results.digest.definitions import (
+    take_class,
+    take_code,
+    take_imports,
+    take_module,
+    take_names,
+)
 from keepstate._results.digest.instances import take_instance
 from keepstate._results.digest.memory import take_dtype, take_scalar, take_subclass_array, take_tensor
 from keepstate._results.digest.no_key import NoKeyError
@@ -21,11 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from keepstate._results import modules
-    from keepstate._results.code import Facts
 
 _ATOMS = frozenset({int, float, complex, bool, str, bytes, type(None), type(...)})
+_VARIABLE = re.compile(r"@([^\W\d]\w*)")
+_NOTHING = Facts()
 _SLICE = 65536
 """Elements that are written at once; a copy of them is made."""
+_MOST_TEXTS = 1000
+"""Of more that stand together none is taken for the text of a query."""
 HANDLERS: dict[type, Callable[[Digester, Any], None]] = {}
 """For types of ours that wrap something of the user's."""
 _BY_TYPE = {**containers.BY_TYPE, **memory.BY_TYPE, **definitions.BY_TYPE}
@@ -41,6 +52,8 @@ class Seen:
         """Classes of libraries in which all that is the notebook's has been found."""
         self.looked_into: set[str] = set()
         """Modules in which patches are being looked for."""
+        self.modules: set[tuple[int, Facts | None]] = set()
+        """Modules of the user's, by id, and what code was looking."""
         self.contents: dict[str, bytes] = {}
         """Package of the user's → digest of its files."""
 
@@ -74,12 +87,20 @@ class Digester:
         """How many functions and classes are being taken in, one inside the other."""
         self.frames = 0
         """Likewise frames, whose parts nobody has but themselves."""
+        self.indexes = 0
+        """Likewise their indexes, which nobody changes."""
         self.seen = Seen()
         self.inputs: dict[str, bytes] = {}
         """What was looked at → digest: each value, and each global of the notebook behind it."""
         self.shared: dict[int, object] = {}
         """Id → object, of each that may change and be shared: of memory, the array that owns it."""
+        self.framed: dict[int, object] = {}
+        """Likewise, of each that is part of a frame: a frame cannot tell it from a copy, an array can."""
         self.libraries: set[str] = set()
+        self.asking: list[tuple[Mapping[str, object], Facts]] = []
+        """Scope and facts of code that may have a library look up names that are in a text."""
+        self.texts: list[str] = []
+        """What such a text could be, or a part of."""
         self.may_hide_draws = False
         """Whether own code may put the global random numbers back as they were."""
 
@@ -112,12 +133,34 @@ class Digester:
 
         def fill() -> None:
             take_names(self, sorted(names), scope, facts)
-            take_imports(self, facts)
+            take_imports(self, facts, scope)
 
         try:
             return self.apart(label, fill)
         except RecursionError as error:
             raise NoKeyError("its parts are nested too deeply") from error
+
+    def add_asked(self) -> None:
+        """Take in the globals that are named in texts, where code has a library look up names in one.
+
+        Raises:
+            NoKeyError: What one of them is cannot be told reliably.
+        """
+        done: set[tuple[int, str]] = set()
+        while True:
+            words = {word for text in self.texts for word in _VARIABLE.findall(text)}
+            new = [
+                (name, scope)
+                for scope, _ in self.asking
+                for name in sorted(words & scope.keys())
+                if (id(scope), name) not in done
+            ]
+            if not new:
+                return
+            for name, scope in new:
+                if (id(scope), name) not in done:
+                    done.add((id(scope), name))
+                    self.add_names(f"{name}, which a text names", [name], scope, _NOTHING)
 
     def apart(self, label: str, fill: Callable[[], None]) -> bytes:
         """Have a digest of its own for what *fill* writes, which then counts where it stands."""
@@ -135,12 +178,36 @@ class Digester:
 
     def alone(self, value: object) -> bytes:
         """Give the digest that *value* has wherever it stands."""
-        inner = Digester(exact=self.exact)
+        inner = self.another()
         inner.definitions = self.definitions
         digest = inner.add("", value)
-        self.libraries |= inner.libraries
-        self.kept.append(inner)
+        self.add_from(inner)
         return digest
+
+    def another(self) -> Digester:
+        """Make one of the same kind that has seen nothing."""
+        return Digester(exact=self.exact)
+
+    def add_from(self, other: Digester) -> None:
+        """Note what another one has seen besides digests."""
+        self.shared |= other.shared
+        self.framed |= other.framed
+        self.libraries |= other.libraries
+        self.may_hide_draws |= other.may_hide_draws
+        self.asking += other.asking
+        self.texts += other.texts
+        self.kept.append(other)
+
+    def add_module(self, module: types.ModuleType, facts: Facts) -> bytes:
+        """Give the digest of what code with these facts may find in a module.
+
+        Raises:
+            NoKeyError: It cannot be told reliably.
+        """
+        try:
+            return self.apart("", lambda: take_module(self, module, facts))
+        except RecursionError as error:
+            raise NoKeyError("its parts are nested too deeply") from error
 
     def note_order(self, digests: Iterable[bytes]) -> None:
         """Remember in which order the elements of a set come, where that is by chance."""
@@ -176,6 +243,8 @@ class Digester:
         kind = type(value)
         if kind in _ATOMS:
             self.write(b"atom", marshal.dumps(value, 2))
+            if kind is str:
+                self.texts.append(value)
             return
         known = self.numbers.get(id(value))
         if known is not None:
@@ -203,7 +272,10 @@ class Digester:
     def take_all(self, values: Any) -> None:
         """Go on with what a list or tuple holds."""
         self.write(struct.pack("<Q", len(values)))
-        if set(map(type, values)) <= _ATOMS:
+        kinds = set(map(type, values))
+        if kinds <= _ATOMS:
+            if str in kinds and len(values) <= _MOST_TEXTS:
+                self.texts += [each for each in values if type(each) is str]
             for start in range(0, len(values), _SLICE):
                 self.write(marshal.dumps(values[start : start + _SLICE], 2))
             return

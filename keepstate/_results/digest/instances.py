@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copyreg
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from keepstate._results.digest.definitions import take_named
 from keepstate._results.digest.no_key import NoKeyError
+from keepstate._results.digest.patches import origin
 from keepstate.codecs import is_value_type, refusal
 
 if TYPE_CHECKING:
@@ -21,6 +23,10 @@ def take_instance(digester: Digester, value: Any) -> None:
     kind = type(value)
     if kind is object:
         raise NoKeyError("it holds a bare object(), which is only known by its identity")
+    if kind in _PROXIES:
+        raise NoKeyError("it holds a weakref.proxy, which says that it is what it stands for")
+    if isinstance(value, BaseException) and (value.__traceback__ or value.__cause__ or value.__context__):
+        raise NoKeyError(f"it holds a {kind.__name__} that was raised, with its traceback")
     is_frame, is_index = _pandas_kind(kind)
     try:
         reducer = copyreg.dispatch_table.get(kind)
@@ -37,15 +43,48 @@ def take_instance(digester: Digester, value: Any) -> None:
     digester.kept.append(reduced)
     function, arguments, state, entries, pairs = (*reduced, None, None, None)[:5]
     digester.frames += is_frame or is_index
+    digester.indexes += is_index
     try:
-        digester.write(b"object")
+        digester.write(b"object", str(kind.__module__).encode(), kind.__qualname__.encode())
+        if origin(digester, kind.__module__) != "library":
+            digester.take(kind)  # of which what it says need not tell anything
         digester.take(function)
         digester.take(arguments)
         digester.take(_without_cache(kind, state))
         for iterator in (entries, pairs):
             digester.take_all([] if iterator is None else list(iterator))
+        if left_out := _left_out(digester, kind, value, state):
+            frames, digester.frames = digester.frames, 0
+            digester.take(left_out)
+            digester.frames = frames
     finally:
         digester.frames -= is_frame or is_index
+        digester.indexes -= is_index
+
+
+def _left_out(digester: Digester, kind: type, value: Any, state: object) -> dict[str, object]:
+    """Give the attributes of which what it says is silent, because whoever says it does not know of them.
+
+    Those are what is hung on a frame, and attributes of own subclasses of a library's class, as of dates and
+    members of an enumeration. Where a class of the user's says for itself what it is made of, that counts.
+    """
+    of_pandas = any(str(base.__module__).startswith("pandas.") for base in kind.__mro__)
+    is_library = origin(digester, kind.__module__) == "library"
+    if not of_pandas and (state is not None or is_library or _says_itself(digester, kind)):
+        return {}
+    inside = getattr(value, "__dict__", None)  # to ask makes one, which some then tell of themselves
+    if type(inside) is not dict:
+        return {}
+    told = state if type(state) is dict else {}
+    return {
+        name: each for name, each in inside.items() if not of_pandas or (name[:1] != "_" and name not in told)
+    }
+
+
+def _says_itself(digester: Digester, kind: type) -> bool:
+    own = [vars(base) for base in kind.__mro__ if origin(digester, base.__module__) != "library"]
+    said = [inside[name] for inside in own for name in _SAYING & inside.keys()]
+    return any(origin(digester, getattr(each, "__module__", None)) != "library" for each in said)
 
 
 def _pandas_kind(kind: type) -> tuple[bool, bool]:
@@ -84,5 +123,7 @@ def _value_types() -> Iterable[type]:
     yield from (pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath, pathlib.PureWindowsPath)
 
 
+_SAYING = frozenset({"__reduce__", "__reduce_ex__", "__getstate__"})
+_PROXIES = frozenset({weakref.ProxyType, weakref.CallableProxyType})
 _VALUES = frozenset(_value_types())
 """Equal is as good as the same: which of them are one object is chance."""

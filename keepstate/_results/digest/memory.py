@@ -26,6 +26,10 @@ def take_array(digester: Digester, values: Any) -> None:
     if not digester.frames:
         digester.number(values)
         _take_root(digester, values)
+    elif not digester.indexes:
+        root: Any = root_of(values)
+        digester.framed[id(root)] = root
+        digester.framed[id(_exporter_of(root))] = root
     take_dtype(digester, values.dtype)
     flags = values.flags
     strides = () if flags.c_contiguous or flags.f_contiguous else values.strides
@@ -58,10 +62,14 @@ def _take_root(digester: Digester, values: Any) -> None:
     digester.kept.append(root)
     if values.size:
         digester.shared[id(root)] = root
-        base = root.base.obj if isinstance(root.base, memoryview) else root.base
+        base = _exporter_of(root)
         if base is not None:
             digester.shared[id(base)] = base
             digester.kept.append(base)
+
+
+def _exporter_of(root: Any) -> object:
+    return root.base.obj if isinstance(root.base, memoryview) else root.base
 
 
 def take_subclass_array(digester: Digester, values: Any) -> None:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from types import CodeType
 
-_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
+"""Statements that are carried out in any case where they stand at the top of a cell."""
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
@@ -30,7 +31,15 @@ class CellNames:
     """Names that it binds, but for those of :attr:`defines`."""
     defines: set[str] = field(default_factory=set)
     """Names of imports and definitions at its top."""
+    writes: set[str] = field(default_factory=set)
+    """Those of :attr:`binds` that a ``global`` statement is for."""
     deletes: set[str] = field(default_factory=set)
+    sets_in: set[str] = field(default_factory=set)
+    """Names of what it sets an attribute or an element of, or of what that is in."""
+    imports: dict[str, str] = field(default_factory=dict)
+    """Names that it imports at its top → the module that it says."""
+    needed: set[str] = field(default_factory=set)
+    """Names that its definitions need when they are made."""
     definitions: list[ast.stmt] = field(default_factory=list)
     """Those imports and definitions, in order."""
     entangled: str = ""
@@ -47,17 +56,24 @@ def names_of_cell(tree: ast.Module) -> CellNames:
     found = CellNames()
     _block(tree.body, set(), found.reads)
     for statement in tree.body:
-        if isinstance(statement, _DEFINITIONS):
+        if isinstance(statement, DEFINITIONS):
             found.definitions.append(statement)
             found.defines |= _bound_by(statement)
+            if isinstance(statement, ast.Import | ast.ImportFrom):
+                found.imports |= _imported_by(statement)
         else:
             found.binds |= _bound_by(statement)
-    found.binds |= facts_of(_compiled(tree.body)).writes
+    found.writes = set(facts_of(_compiled(tree.body)).writes)
+    found.binds |= found.writes
+    found.reads |= found.writes  # whether a function does it is not seen, so what was there before counts
+    found.sets_in = {root for node in ast.walk(tree) if (root := _root_of_target(node))}
     found.deletes = {
         node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Del)
     }
     for statement in found.definitions:
-        if _needed_at_once(statement) & found.binds:
+        needed = _needed_at_once(statement)
+        found.needed |= needed
+        if needed & found.binds:
             found.entangled = min(_bound_by(statement), default="")
     return found
 
@@ -86,7 +102,7 @@ def _statement(node: ast.stmt, bound: set[str], reads: set[str]) -> set[str]:
         reads |= _in_expression(node.test) - bound
         return _block(node.body, set(bound), reads) & _block(node.orelse, set(bound), reads)
     if isinstance(node, ast.For | ast.AsyncFor):
-        reads |= _in_expression(node.iter) - bound
+        reads |= (_in_expression(node.iter) | _used_by(node.target)) - bound
         _block(node.body, bound | _targets(node.target), reads)
         _block(node.orelse, set(bound), reads)
         return bound
@@ -98,7 +114,9 @@ def _statement(node: ast.stmt, bound: set[str], reads: set[str]) -> set[str]:
     if isinstance(node, ast.With | ast.AsyncWith):
         for item in node.items:
             reads |= _in_expression(item.context_expr) - bound
-            bound = bound | (_targets(item.optional_vars) if item.optional_vars else set())
+            if item.optional_vars is not None:
+                reads |= _used_by(item.optional_vars) - bound
+                bound = bound | _targets(item.optional_vars)
         _block(node.body, set(bound), reads)
         return bound  # a context may swallow what ends its body early
     if isinstance(node, ast.Try | ast.TryStar):
@@ -117,6 +135,31 @@ def _targets(target: ast.expr) -> set[str]:
     return {
         node.id for node in ast.walk(target) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
+
+
+def _imported_by(statement: ast.Import | ast.ImportFrom) -> dict[str, str]:
+    said = statement.module or "" if isinstance(statement, ast.ImportFrom) else None
+    return {
+        alias.asname or alias.name.partition(".")[0]: alias.name if said is None else said
+        for alias in statement.names
+    }
+
+
+def _used_by(target: ast.expr) -> set[str]:
+    """Give the names that a target uses without binding them, as ``d`` in ``for d['k'] in …``."""
+    return {
+        node.id for node in ast.walk(target) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+
+
+def _root_of_target(node: ast.AST) -> str:
+    """Give the name that an attribute or element begins with, if it is set; empty: it is not."""
+    if not isinstance(node, ast.Attribute | ast.Subscript) or isinstance(node.ctx, ast.Load):
+        return ""
+    within: ast.expr = node
+    while isinstance(within, ast.Attribute | ast.Subscript):
+        within = within.value
+    return within.id if isinstance(within, ast.Name) else ""
 
 
 def _bound_by(node: ast.AST) -> set[str]:

@@ -8,12 +8,16 @@ import io
 import sys
 import types
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
 
 from keepstate import codecs
 from keepstate._base import table
-from keepstate._notebook.cell_names import names_of_cell
-from keepstate._results.calls import run_kept, usable
+from keepstate._notebook.cell_names import DEFINITIONS, names_of_cell
+from keepstate._results import modules
+from keepstate._results.calls import common_of, run_kept, usable
 from keepstate._results.code import facts_of
 from keepstate._results.digest import Digester, NoKeyError
 from keepstate._results.holders import other_holder
@@ -22,7 +26,7 @@ from keepstate._tracking import check_name
 from keepstate.errors import KeepstateError, SessionError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from keepstate._model.manifest import Head, ResultRecord
     from keepstate._results.store import Results
@@ -32,6 +36,7 @@ CELL = "cell"
 SHOWN, PRINTED = ":shown", ":printed"
 """Names under which the value of the last line and what was printed are kept; no variable is called so."""
 NAMES = "what it reads"
+DEFINED = "(what it defines)"
 TEXT_CHARACTERS = 1 << 20
 """Of what was printed; more is not shown again."""
 
@@ -59,8 +64,9 @@ class Keep:
 
         It runs each time, and says so, if what it depends on cannot be told (magics and shell commands,
         ``eval``, ``globals()``, a star import), if it draws from the global random numbers, deletes a
-        variable, or changes what another variable holds as well. What it reads from files or the network is
-        not seen.
+        variable, sets something in a library, or changes what it defines, or what another variable holds as
+        well. What it reads from files or the network is not seen, nor settings of libraries that it makes by
+        calling them: those belong into a cell of their own.
         """
         work = _Cell(self._shell, cell, _names_in(line))
         try:
@@ -96,6 +102,8 @@ class Keep:
             if why := usable(head, inputs) or work.hindrance(head.result):
                 return why
             work.define()
+            if why := work.defined_otherwise(head.result):
+                return why
             work.bind(results.read(head), head.result)
         except (KeepstateError, OSError, MemoryError) as error:
             return f"what is kept cannot be used: {error}"
@@ -161,6 +169,9 @@ class _Cell:
         self._given = {name: self._space[name] for name in self._names.reads if name in self._space}
         """What it reads, as it was bound before."""
         self._before: Inputs | None = None
+        self._noting = _Noting(self._space)
+        self._defined: dict[str, tuple[object, object]] = {}
+        """What it defines at its top → the thing, and what it was when it was made."""
         self._changed: list[str] = []
         self._unbound: list[str] = []
         self._trouble = ""
@@ -203,12 +214,25 @@ class _Cell:
             return f"what it depends on cannot be told: {self._facts.road}"
         if self._names.deletes:
             return f"it deletes {', '.join(sorted(self._names.deletes))}"
+        if set_in := [name for name in sorted(self._names.sets_in) if self._is_library(name)]:
+            return f"it sets something in {set_in[0]}, which would not be done again"
         if self._names.entangled:
             return f"the definition of {self._names.entangled} needs what the cell computes"
         known = self._names.binds | self._names.defines | self._names.reads
         if self.wanted is not None and (strange := self.wanted - known):
             return f"it does not bind {', '.join(sorted(strange))}"
         return ""
+
+    def _is_library(self, name: str) -> bool:
+        """Say whether a name stands for a library, or for something that the cell imports from one."""
+        value = self._given.get(name)
+        module = value.__name__ if isinstance(value, types.ModuleType) else self._names.imports.get(name)
+        return module is not None and modules.origin_of(module) == "library"
+
+    def defined_otherwise(self, result: ResultRecord) -> str:
+        """Say which definition came out as another than when the result was kept."""
+        differs = self._marks() != {label: result.inputs.get(label) for label in (DEFINED,)}
+        return "its definitions come out otherwise than when it was kept" if differs else ""
 
     def hindrance(self, result: ResultRecord) -> str:
         """Say why a result must not be bound in this notebook as it is now."""
@@ -218,40 +242,64 @@ class _Cell:
 
     # --- running
 
-    def execute(self) -> object:
-        """Run it as any cell; give the value of its last line."""
+    def execute(self, local: dict[str, object] | None = None) -> object:
+        """Run it as any cell; give the value of its last line.
+
+        Args:
+            local: Takes what it binds; ``None``: the notebook.
+        """
         body = list(self._tree.body)
         last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
-        self._run(ast.Module(body, []), "exec")
-        self.shown = self._run(ast.Expression(last.value), "eval") if isinstance(last, ast.Expr) else None
+        for defines, statements in groupby(body, lambda each: isinstance(each, DEFINITIONS)):
+            if defines:
+                self._define(statements, local)
+            else:
+                self._run(ast.Module(list(statements), []), "exec", local)
+        self.shown = (
+            self._run(ast.Expression(last.value), "eval", local) if isinstance(last, ast.Expr) else None
+        )
         return self.shown
 
-    def _run(self, tree: ast.AST, mode: str) -> object:
+    def _run(self, tree: ast.AST, mode: str, local: dict[str, object] | None = None) -> object:
         code = self._shell.compile(tree, self._file, mode)
+        local = self._space if local is None else local
         if mode == "eval":
-            return eval(code, self._space)
-        exec(code, self._space)
+            return eval(code, self._space, local)
+        exec(code, self._space, local)
         return None
 
     def define(self) -> None:
         """Carry out its imports and definitions."""
-        self._run(ast.Module(self._names.definitions, []), "exec")
+        self._define(self._names.definitions)
+
+    def _define(self, statements: Iterable[ast.stmt], local: dict[str, object] | None = None) -> None:
+        for statement in statements:
+            self._run(ast.Module([statement], []), "exec", local)
+            name = getattr(statement, "name", "")
+            if isinstance(self._space.get(name), types.FunctionType | type):
+                self._defined[name] = self._space[name], _shape_of(self._space[name])
+
+    def _marks(self) -> dict[str, bytes]:
+        """Give what tells how its definitions came out."""
+        shapes = [(name, _shape_of(thing)) for name, (thing, _) in sorted(self._defined.items())]
+        return {
+            DEFINED: blake3(repr([each for each in shapes if isinstance(each[1], bytes)]).encode()).digest()
+        }
 
     def bind(self, values: dict[str, object], result: ResultRecord) -> None:
         """Bind what was kept."""
         self.shown = values.pop(SHOWN, None)
         self.printed = str(values.pop(PRINTED, ""))
         for name in result.unbound:
-            self._space.pop(
-                name, None
-            )  # what an older cell has bound must not pass for what this one computes
+            # What an older cell has bound must not pass for what this one computes.
+            self._space.pop(name, None)
         self._space.update(values)
 
     def run(self) -> dict[str, object]:
         """Run it, and give what is to be kept."""
         copy = _Copy(sys.stdout)
         with contextlib.redirect_stdout(copy):
-            self.execute()
+            self.execute(self._noting)
         values: dict[str, object] = {}
         try:
             if self._before is not None:
@@ -263,16 +311,23 @@ class _Cell:
         return values
 
     def _values(self, before: Inputs) -> dict[str, object]:
-        bound = {name: self._space[name] for name in self._names.binds if name in self._space}
-        what = [label for label in before.changed_to(self.look().parts) if label not in (NAMES, CODE)]
+        touched = (self._noting.touched - (self._names.defines - self._names.binds)) | self._names.writes
+        bound = {name: self._space[name] for name in touched if name in self._space}
+        now = self.look()
+        what = [label for label in before.changed_to(now.parts) if label not in (NAMES, CODE)]
+        what += sorted(now.parts.keys() - before.parts.keys())
         strange = [label for label in what if label not in self._given and label not in bound]
         in_place = {name: self._given[name] for name in what if name in self._given}
         self._changed = sorted(in_place)
         values = bound if self.wanted is None else {n: v for n, v in bound.items() if n in self.wanted}
-        self._unbound = sorted(bound.keys() - values.keys())
+        self._unbound = sorted(touched - values.keys())
         values |= {name: value for name, value in in_place.items() if self._space.get(name) is value}
-        if strange:
-            self._trouble = f"it changes {', '.join(strange)}"
+        if strange or (now.key != before.key and not what):
+            self._trouble = f"it changes {', '.join(strange) or 'what it uses'}"
+        elif needed := sorted(self._names.needed & in_place.keys()):
+            self._trouble = f"a definition needs {needed[0]}, which it changes"
+        elif other := [name for name, (thing, shape) in self._defined.items() if _shape_of(thing) != shape]:
+            self._trouble = f"it changes {other[0]}, which it defines"
         elif functions := [name for name, value in in_place.items() if isinstance(value, _DEFINED)]:
             self._trouble = f"it changes what {functions[0]} is or uses"
         elif classes := [name for name, value in values.items() if isinstance(value, type)]:
@@ -296,12 +351,13 @@ class _Cell:
             return False
 
     @staticmethod
-    def _shared(given: Digester, before: Inputs, in_place: dict[str, object]) -> set[int]:
+    def _shared(given: Digester, before: Inputs, in_place: dict[str, object]) -> dict[int, object]:
         """Give what values share with what was there before, and does not come back with them."""
         own = Digester(exact=False, memory=False)
         for name, value in in_place.items():
             own.add(name, value)
-        return (given.shared.keys() & before.digester.shared.keys()) - own.shared.keys()
+        common = common_of(given, before.digester)
+        return {each: common[each] for each in common.keys() - own.shared.keys() - own.framed.keys()}
 
     def harm(self, inputs: Inputs, given: Digester) -> str:
         """Say what it did that its values would not do again."""
@@ -310,16 +366,50 @@ class _Cell:
         in_place = {name: self._given[name] for name in self._changed}
         shared = self._shared(given, inputs, in_place)
         if shared:
-            kind = type(given.shared[next(iter(shared))]).__name__
+            kind = type(next(iter(shared.values()))).__name__
             return f"what it binds holds a {kind} that was there before, and a kept one would be another"
         return ""
 
-    def said(self) -> dict[str, object]:
+    def said(self) -> dict[str, Any]:
         """Give what its record says besides."""
-        return {"changed": self._changed, "unbound": self._unbound}
+        return {"changed": self._changed, "unbound": self._unbound, "inputs": self._marks()}
 
 
 _DEFINED = (types.FunctionType, type, types.ModuleType)
+
+
+def _shape_of(thing: object) -> bytes | list[tuple[str, int]]:
+    """Give what a function or class is, without what it refers to; by identity what else cannot be told."""
+    try:
+        return Digester(follows=False).add("", thing)
+    except Exception:  # noqa: BLE001 - what is in a class may raise anything when it is looked at
+        return [(name, id(value)) for name, value in vars(thing).items()]
+
+
+class _Noting(dict[str, object]):
+    """What a cell has for its local variables: it binds them in the notebook, and they are noted.
+
+    It is always empty, so that a name is looked up in the notebook.
+    """
+
+    def __init__(self, space: dict[str, object]) -> None:
+        super().__init__()
+        self._space = space
+        self.touched: set[str] = set()
+        """Names that were bound or unbound."""
+
+    def __setitem__(self, name: str, value: object) -> None:
+        if name == _ANNOTATIONS and name in self._space:
+            return  # Python asks for them here and takes those of the notebook then
+        self._space[name] = value
+        self.touched.add(name)
+
+    def __delitem__(self, name: str) -> None:
+        del self._space[name]
+        self.touched.add(name)
+
+
+_ANNOTATIONS = "__annotations__"
 
 
 class _Copy(io.TextIOBase):

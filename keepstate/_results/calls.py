@@ -11,7 +11,7 @@ import importlib
 import json
 import sys
 import warnings
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -58,8 +58,8 @@ class Work(Protocol):
         """
         ...
 
-    def said(self) -> dict[str, object]:
-        """Give what a record says of it: fields of ``ResultRecord``."""
+    def said(self) -> dict[str, Any]:
+        """Give what a record says of it: fields of ``ResultRecord``, and what goes among its ``inputs``."""
         ...
 
 
@@ -165,15 +165,17 @@ def run_kept(results: Results, work: Work, inputs: Inputs) -> tuple[dict[str, ob
         given = look_at_values(values)
         why = _drawn(random) or work.harm(inputs, given)
         if not why:
+            said = work.said()
+            marks = said.pop("inputs", {})
             facts = {
                 "function": work.name,
                 "notebook": results.notebook,
                 "values": {name: given.inputs[name] for name in values},
-                "inputs": {**inputs.parts, ORDER: order_of(inputs.digester)},
+                "inputs": {**inputs.parts, ORDER: order_of(inputs.digester), **marks},
                 "libraries": modules.versions_of(inputs.digester.libraries),
                 "call_seconds": seconds,
             }
-            why = results.put(inputs.key, values, msgspec.convert({**facts, **work.said()}, ResultRecord))
+            why = results.put(inputs.key, values, msgspec.convert({**facts, **said}, ResultRecord))
         head = None if why else results.find(inputs.key)
     except NoKeyError as error:
         return values, f"whether it would come back as it was cannot be told: {error}", None

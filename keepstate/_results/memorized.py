@@ -312,7 +312,7 @@ class _Call:
             return f"it changes {changed or 'what it uses'}, which its result would not do again"
         return shared_with(given, inputs.digester)
 
-    def said(self) -> dict[str, object]:
+    def said(self) -> dict[str, Any]:
         return {"arguments": self._arguments}
 
 

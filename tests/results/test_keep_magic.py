@@ -135,6 +135,154 @@ def test_what_cannot_be_kept_runs_each_time_and_says_why(cells, body, why):
         assert why in said
 
 
+TWICE = {
+    "a name that it does not get to bind": (
+        "y = 7",
+        "with contextlib.suppress(ValueError):\n    int('x')\n    y = 1\nz = [y for y in [2]]",
+        "y = 9",
+        "print(y)",
+        "9",
+    ),
+    "a name that a function would bind": (
+        "c = 5",
+        "def reset():\n    global c\n    c = 0\nz = 1",
+        "c = 9",
+        "print(c)",
+        "9",
+    ),
+    "a name that an except clause unbinds": (
+        "e = 5",
+        "try: 1 / 0\nexcept ZeroDivisionError as e: z = 1",
+        "e = 6",
+        "print('e' in globals())",
+        "False",
+    ),
+    "a target that is no name": (
+        "d = {'k': 0}",
+        "for d['k'] in range(3): pass",
+        "d = {'k': 0}",
+        "print(d)",
+        "{'k': 2}",
+    ),
+    "an attribute of a function that it defines": (
+        "",
+        "def g(): pass\ng.calls = 3",
+        "del g",
+        "print(g.calls)",
+        "3",
+    ),
+    "what a method does to its class": (
+        "",
+        "class A:\n    n = 0\n    def __init__(self): type(self).n += 1\na = A()",
+        "del A",
+        "print(A.n)",
+        "1",
+    ),
+    "a default that it changes first": (
+        "d = {'lr': 1}",
+        "d['lr'] = 5\ndef g(x=d['lr']): return x",
+        "d = {'lr': 1}",
+        "print(g())",
+        "5",
+    ),
+    "a default that depends on what it changes": (
+        "d = {'lr': 1}\ndef rate(): return d['lr']",
+        "d['lr'] = 5\ndef g(x=rate()): return x\nz = 1",
+        "d = {'lr': 1}",
+        "print(g())",
+        "5",
+    ),
+    "a variable with an underscore that holds what it changes": (
+        "d = {}\n_own = d",
+        "d['b'] = 2",
+        "d = {}\n_own = d",
+        "print(_own)",
+        "{'b': 2}",
+    ),
+    "an own module that holds what it changes": (
+        "d = {}\nown.d = d",
+        "d['b'] = 2",
+        "d = {}\nown.d = d",
+        "print(own.d)",
+        "{'b': 2}",
+    ),
+    "what it puts into an own module": (
+        "own.new = 1; del own.new",
+        "own.new = 5",
+        "del own.new",
+        "print(own.new)",
+        "5",
+    ),
+    "what it puts into an own module that it imports": (
+        "",
+        "import fresh\nfresh.K = 5\nz = 1",
+        "import sys; del sys.modules['fresh']",
+        "print(fresh.K)",
+        "5",
+    ),
+    "what somebody else put into an own module that it imports": (
+        "import own",
+        "import own\nz = own.K",
+        "own.K = 7",
+        "print(z)",
+        "7",
+    ),
+    "what it puts into a library": (
+        "import textwrap\nold = textwrap.dedent",
+        "textwrap.dedent = str.upper",
+        "textwrap.dedent = old",
+        "print(textwrap.dedent('a'))",
+        "A",
+    ),
+    "an array that shows a column of a frame that it changes": (
+        "import pandas as pd\ndf = pd.DataFrame({'a': [1.0]})\nv = df['a'].to_numpy()",
+        "df.loc[0, 'a'] = 9",
+        "df = pd.DataFrame({'a': [1.0]})\nv = df['a'].to_numpy()",
+        "print(v.tolist())",
+        "[9.0]",
+    ),
+    "a column of a frame that it gives as an array": (
+        "import pandas as pd\ndf = pd.DataFrame({'a': [1.0]})",
+        "v = df['a'].to_numpy()",
+        "df = pd.DataFrame({'a': [1.0]})",
+        "df.iloc[0, 0] = 9\nprint(v.tolist())",
+        "[9.0]",
+    ),
+    "the state that it seeds": (
+        "import random",
+        "random.seed(1)\nz = random.random()",
+        "random.seed(5)",
+        "a = random.random(); random.seed(1); random.random(); print(a == random.random())",
+        "True",
+    ),
+}
+
+
+@pytest.mark.parametrize("steps", TWICE.values(), ids=TWICE)
+def test_all_is_as_if_it_had_run_again(cells, steps):
+    """Whether it ran or not."""
+    pytest.importorskip("pandas", minversion="3")
+    before, cell, between, show, wanted = steps
+    cells("for name in ('own', 'fresh'): open(name + '.py', 'w').write('K = 1')\nimport contextlib, own")
+    cells(before)
+    cells(f"%%keep\n{cell}")
+    cells(f"%%keep\n{cell}")
+    cells(between)
+    cells(f"%%keep\n{cell}")
+    assert cells(show).text == f"{wanted}\n"
+
+
+def test_what_a_cell_binds_in_a_loop_is_no_input(cells):
+    """Though it might bind nothing: what it has left behind does not have it run again."""
+    cell = "%%keep\nfor i in range(n):\n    last = i\nx: int = 1"
+    cells("n = 3; __annotations__ = {}")
+    cells(cell)
+    cells("i = last = 9")
+    cells(cell)
+    assert kept(cells(cell))
+    assert cells("print(i, last)").text == "2 2\n"
+
+
 def test_an_error_is_the_cells_own(cells):
     """It is shown once, and nothing is kept."""
     for _ in range(2):

@@ -9,6 +9,7 @@ Nothing is written to, no random number is drawn, and nothing of the user's is c
 """
 
 from keepstate._results.digest.digester import HANDLERS, Digester
+from keepstate._results.digest.instances import copies_on_write
 from keepstate._results.digest.no_key import NoKeyError
 
-__all__ = ["HANDLERS", "Digester", "NoKeyError"]
+__all__ = ["HANDLERS", "Digester", "NoKeyError", "copies_on_write"]

@@ -65,7 +65,7 @@ def take_function(digester: Digester, function: types.FunctionType) -> None:
             take_cell(digester, cell)
         if own == "library":
             _library(digester, str(scope["__name__"]))
-        elif digester.exact:
+        elif digester.exact and digester.follows:
             _take_globals(digester, function.__code__, scope)
             if own == "local":
                 _take_content(digester, str(scope["__name__"]))

@@ -66,10 +66,12 @@ class Digester:
             all that they refer to. Otherwise for what comes out of one, to tell whether it came back: sets
             have no order, and what the notebook defines is told by name, functions by their code.
         memory: Whether what is in arrays counts; without it, only :attr:`shared` is of use.
+        follows: Whether what functions refer to counts, besides what they hold themselves.
     """
 
-    def __init__(self, *, exact: bool = True, memory: bool = True) -> None:
+    def __init__(self, *, exact: bool = True, memory: bool = True, follows: bool = True) -> None:
         self.exact = exact
+        self.follows = follows
         self._reads_memory = memory
         self._hash = blake3()
         self._orders = blake3()
@@ -186,7 +188,7 @@ class Digester:
 
     def another(self) -> Digester:
         """Make one of the same kind that has seen nothing."""
-        return Digester(exact=self.exact)
+        return Digester(exact=self.exact, follows=self.follows)
 
     def add_from(self, other: Digester) -> None:
         """Note what another one has seen besides digests."""

@@ -38,7 +38,7 @@ def take_instance(digester: Digester, value: Any) -> None:
     if isinstance(reduced, str):
         take_named(digester, value, reduced)
         return
-    if not (is_index or kind in _VALUES or (digester.frames and kind.__module__.startswith("pandas"))):
+    if not (is_index or kind in _VALUES or (digester.frames and str(kind.__module__).startswith("pandas"))):
         digester.number(value, shared=not (digester.frames or is_value_type(kind)))
     digester.kept.append(reduced)
     function, arguments, state, entries, pairs = (*reduced, None, None, None)[:5]
@@ -87,10 +87,15 @@ def _says_itself(digester: Digester, kind: type) -> bool:
     return any(origin(digester, getattr(each, "__module__", None)) != "library" for each in said)
 
 
+def copies_on_write(kind: type) -> bool:
+    """Say whether it is a frame or index, which shares its memory with others and nobody can tell."""
+    return any(_pandas_kind(kind))
+
+
 def _pandas_kind(kind: type) -> tuple[bool, bool]:
     """Say whether it is a frame whose arrays nobody can change through another one, and whether an index."""
     pandas = sys.modules.get("pandas")
-    if pandas is None or not kind.__module__.startswith("pandas"):
+    if pandas is None or not str(kind.__module__).startswith("pandas"):
         return False, False
     try:
         if issubclass(kind, pandas.Index):
@@ -105,7 +110,7 @@ def _pandas_kind(kind: type) -> tuple[bool, bool]:
 
 def _without_cache(kind: type, state: object) -> object:
     """Leave out what pandas has computed for itself, which grows as it is used."""
-    if kind.__module__.startswith("pandas") and type(state) is dict and "_cache" in state:
+    if str(kind.__module__).startswith("pandas") and type(state) is dict and "_cache" in state:
         return {name: value for name, value in state.items() if name != "_cache"}
     return state
 

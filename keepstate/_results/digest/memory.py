@@ -28,8 +28,7 @@ def take_array(digester: Digester, values: Any) -> None:
         _take_root(digester, values)
     elif not digester.indexes:
         root: Any = root_of(values)
-        digester.framed[id(root)] = root
-        digester.framed[id(_exporter_of(root))] = root
+        digester.framed |= {id(each): root for each in (root, _exporter_of(root)) if each is not None}
     take_dtype(digester, values.dtype)
     flags = values.flags
     strides = () if flags.c_contiguous or flags.f_contiguous else values.strides

@@ -20,7 +20,7 @@ _ROADS_OF_CELLS = frozenset({"locals", "vars", "dir"})
 _ROADS_BY_NAME = frozenset(
     {"f_globals", "f_locals", "f_back", "_getframe", "_current_frames", "currentframe", "__globals__"}
     | {"user_ns", "user_global_ns", "get_ipython", "run_cell", "run_line_magic", "run_cell_magic"}
-    | {"set_trace", "__subclasses__", "get_objects", "get_referrers"}
+    | {"set_trace", "__subclasses__", "get_objects", "get_referrers", "get_type_hints"}
 )  # fmt: skip
 ROAD_FUNCTIONS = frozenset(
     {("builtins", name) for name in _ROADS}

@@ -154,6 +154,12 @@ class KeptFunction(MemorizedFunc):  # type: ignore[misc]
             verbose=verbose,
             cache_validation_callback=cache_validation_callback,
         )
+        # joblib copies the attributes of the function over its own; one that wraps a kept one has the same.
+        self.func = function
+        self.ignore = [] if ignore is None else ignore
+        self._verbose = verbose
+        self.cache_validation_callback = cache_validation_callback
+        self.store_backend = ResultBackend()
         module = getattr(function, "__module__", None) or "__main__"
         self.func_id = f"{module}.{getattr(function, '__qualname__', type(function).__name__)}"
 

@@ -68,6 +68,7 @@ PAIRS = {
         "args[0] in args[1]",
     ),
     "an attribute of a date": ("D(2020, 1, 1, tag=1)", "D(2020, 1, 1, tag=2)", "args[0].tag"),
+    "what its class leaves out": ("Part(1)", "Part(2)", "args[0].v"),
     "classes that say the same": ("Same()", "Alike()", "type(args[0]).__name__"),
 }
 MORE = """
@@ -80,6 +81,9 @@ class D(datetime.date):
         return made
 class Same:
     def __reduce__(self): return str, ('x',)
+class Part:
+    def __init__(self, v): self.v = v
+    def __getstate__(self): return {}
 class Alike:
     def __reduce__(self): return str, ('x',)
 """

@@ -267,6 +267,10 @@ def test_another_version_of_a_library_runs_it_again(notebook, monkeypatch):
         ("def f(): return getattr(plain, '__globals__') is None", "says '__globals__'"),
         ("class B: pass\ndef f(): return B.__subclasses__()", "uses __subclasses__"),
         (
+            "import typing\nclass B: pass\ndef g(x: 'B'): pass\ndef f(): return typing.get_type_hints(g)",
+            "uses get_type_hints",
+        ),
+        (
             "n = 'd'\nclass D:\n    def query(self, q): pass\ndef f(): return D().query(f'a == @{n}.a')",
             "into the text of a query",
         ),

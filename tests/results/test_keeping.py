@@ -357,3 +357,10 @@ def test_a_notebook_may_not_be_called_as_the_place_of_results(tmp_path):
 
     with pytest.raises(IdentityError, match="another name"):
         keepstate.start(store=tmp_path / "store", notebook=RESULTS, namespace={})
+
+
+def test_a_kept_function_that_wraps_a_kept_one_runs_itself(notebook):
+    """Though it has the attributes of the other one."""
+    notebook.run("import functools\n@keepstate.cache\ndef g(a): return a")
+    notebook.run("@keepstate.cache\n@functools.wraps(g)\ndef h(a): return g(a) + 10")
+    assert notebook.get("[h(1), h(1), g(1)]") == [11, 11, 1]

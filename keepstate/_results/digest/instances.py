@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepstate._results.digest.definitions import take_named
 from keepstate._results.digest.no_key import NoKeyError
-from keepstate._results.digest.patches import origin
+from keepstate._results.digest.patches import attributes_of, origin
 from keepstate.codecs import is_value_type, refusal
 
 if TYPE_CHECKING:
@@ -65,19 +65,21 @@ def take_instance(digester: Digester, value: Any) -> None:
 def _left_out(digester: Digester, kind: type, value: Any, state: object) -> dict[str, object]:
     """Give the attributes of which what it says is silent, because whoever says it does not know of them.
 
-    Those are what is hung on a frame, and attributes of own subclasses of a library's class, as of dates and
-    members of an enumeration. Where a class of the user's says for itself what it is made of, that counts.
+    Those are what is hung on a frame, attributes of own subclasses of a library's class, as of dates and
+    members of an enumeration, and what a class of the user's leaves out on purpose. Of what comes out of a
+    function it may leave that out.
     """
     of_pandas = any(str(base.__module__).startswith("pandas.") for base in kind.__mro__)
     is_library = origin(digester, kind.__module__) == "library"
-    if not of_pandas and (state is not None or is_library or _says_itself(digester, kind)):
+    if not of_pandas and (is_library or (not digester.exact and _says_itself(digester, kind))):
         return {}
-    inside = getattr(value, "__dict__", None)  # to ask makes one, which some then tell of themselves
-    if type(inside) is not dict:
-        return {}
-    told = state if type(state) is dict else {}
+    inside = attributes_of(value)  # to ask makes one, which some then tell of themselves
+    state = state[0] if type(state) is tuple and state else state
+    told: dict[object, object] = state if type(state) is dict else {}
     return {
-        name: each for name, each in inside.items() if not of_pandas or (name[:1] != "_" and name not in told)
+        name: each
+        for name, each in inside.items()
+        if (name[:1] != "_" or not of_pandas) and not (name in told and told[name] is each)
     }
 
 

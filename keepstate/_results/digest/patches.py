@@ -87,9 +87,17 @@ def _is_own(digester: Digester, value: object) -> bool:
     if type(value) is functools.partial or origin(digester, type(value).__module__) != "library":
         return True
     parts = [value.__self__, value.__func__] if type(value) is types.MethodType else []
-    inside = getattr(value, "__dict__", None) if type(value).__module__ != "builtins" else None
-    parts += list(inside.values()) if type(inside) is dict else []
+    parts += list(attributes_of(value).values())
     return any(_is_definition_of_own(digester, part) for part in parts)
+
+
+def attributes_of(value: object) -> dict[str, object]:
+    """Give the attributes of an instance without asking it: what stands in for others may raise anything."""
+    try:
+        inside = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return dict(inside) if type(inside) is dict else {}
 
 
 def _is_definition_of_own(digester: Digester, part: object) -> bool:

@@ -83,6 +83,9 @@ def _compiled(statements: Iterable[ast.stmt]) -> CodeType:
 
 
 def _looked_up(statement: ast.stmt) -> frozenset[str]:
+    if isinstance(statement, ast.Match | ast.Break | ast.Continue):  # alone, the end of a loop is an error
+        statement = ast.copy_location(ast.While(ast.Constant(value=True), [statement], []), statement)
+        ast.fix_missing_locations(statement)
     return facts_of(_compiled([statement])).reads
 
 

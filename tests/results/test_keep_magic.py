@@ -272,6 +272,17 @@ def test_all_is_as_if_it_had_run_again(cells, steps):
     assert cells(show).text == f"{wanted}\n"
 
 
+def test_loops_may_end_early(cells):
+    """What ends them stands nowhere else."""
+    cell = (
+        "%%keep\nfor i in range(9):\n    if i == 1:\n        continue\n    match i:\n        case 3: break\n"
+        "else:\n    i = None\nwhile True:\n    break"
+    )
+    cells(cell)
+    assert kept(cells(cell))
+    assert cells("print(i)").text == "3\n"
+
+
 def test_what_a_cell_binds_in_a_loop_is_no_input(cells):
     """Though it might bind nothing: what it has left behind does not have it run again."""
     cell = "%%keep\nfor i in range(n):\n    last = i\nx: int = 1"

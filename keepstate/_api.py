@@ -457,10 +457,11 @@ def cache(
     from the global random numbers, or gives back what it was given; if its result cannot be stored, as a
     generator or a connection; or if the store is full or fails. Nothing of that is ever raised.
 
-    **What is not seen**: files that it reads by itself, the network, the clock, fresh entropy, the
-    environment and settings of libraries. And what it prints or writes is not done again. Where these matter,
-    *cache_validation_callback* says when a result has had its time. A function that trains from the global
-    random numbers is kept once it has a generator of its own, or ``random_state=…``.
+    **What is not seen**: files that it reads by itself, and classes that a pickle names; the network, the
+    clock, fresh entropy, the environment and settings of libraries. And what it prints or writes is not done
+    again. Where these matter, *cache_validation_callback* says when a result has had its time. A function
+    that trains from the global random numbers is kept once it has a generator of its own, or
+    ``random_state=…``.
 
     Args:
         function: What is decorated.

@@ -1,8 +1,8 @@
 """Functions whose results are kept: joblib's way to call, look, shelve and clear, on a store of ours.
 
 joblib finds a result by the text of the function itself and a hash of the arguments that takes some for
-equal that are not. Here the key is ours (``key.py``), so of joblib there is the interface, its reading of
-signatures and its ``ignore``. Works with joblib 1.5 and 1.6, whose methods are the same.
+equal that are not. Here the key is ours (``key.py``), so of joblib there is the interface and its
+``ignore``. Works with joblib 1.5 and 1.6, whose methods are the same.
 """
 
 from __future__ import annotations

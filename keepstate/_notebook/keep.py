@@ -357,7 +357,9 @@ class _Cell:
         for name, value in in_place.items():
             own.add(name, value)
         common = common_of(given, before.digester)
-        return {each: common[each] for each in common.keys() - own.shared.keys() - own.framed.keys()}
+        return {
+            each: value for each, value in common.items() if each not in own.shared and each not in own.framed
+        }
 
     def harm(self, inputs: Inputs, given: Digester) -> str:
         """Say what it did that its values would not do again."""

@@ -248,15 +248,20 @@ def _look_into_library(digester: Digester, module: object, facts: Facts | None) 
     """Take in what the notebook has put into a library that code uses; refuse what may reach anything."""
     if not isinstance(module, types.ModuleType) or facts is None or not digester.exact:
         return
+    looked = digester.seen.names.setdefault(module.__name__, set())
+    names = facts.attributes - looked
+    looked |= names
+    if not names:
+        return
     inside = vars(module)
-    for name in facts.attributes & inside.keys():
+    for name in names & inside.keys():
         if isinstance(inside[name], types.FunctionType | types.BuiltinFunctionType):
             _refuse_road(inside[name].__module__, inside[name].__name__)
     digester.seen.looked_into.clear()
-    take_patches(digester, module.__name__, inside, facts.attributes)
-    for value in inside.values():
+    take_patches(digester, module.__name__, inside, names)
+    for value in list(inside.values()):
         if isinstance(value, type):
-            take_patches_by_name(digester, value, facts.attributes)
+            take_patches_by_name(digester, value, names)
 
 
 def _refuse_road(module: object, name: str) -> None:

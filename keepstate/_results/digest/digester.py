@@ -20,7 +20,7 @@ from keepstate._results.digest.definitions import (
     take_module,
     take_names,
 )
-from keepstate._results.digest.instances import take_instance
+from keepstate._results.digest.instances import KindFacts, take_instance
 from keepstate._results.digest.memory import take_dtype, take_scalar, take_subclass_array, take_tensor
 from keepstate._results.digest.no_key import NoKeyError
 
@@ -52,6 +52,10 @@ class Seen:
         """Classes of libraries in which all that is the notebook's has been found."""
         self.looked_into: set[str] = set()
         """Modules in which patches are being looked for."""
+        self.kinds: dict[type, KindFacts] = {}
+        """What is to be known of the classes of instances."""
+        self.names: dict[str, set[str]] = {}
+        """Library → names under which all that is the notebook's has been found."""
         self.modules: set[tuple[int, Facts | None]] = set()
         """Modules of the user's, by id, and what code was looking."""
         self.contents: dict[str, bytes] = {}

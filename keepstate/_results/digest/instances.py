@@ -5,6 +5,7 @@ from __future__ import annotations
 import copyreg
 import sys
 import weakref
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keepstate._results.digest.definitions import take_named
@@ -45,15 +46,16 @@ def take_instance(digester: Digester, value: Any) -> None:
     digester.frames += is_frame or is_index
     digester.indexes += is_index
     try:
-        digester.write(b"object", str(kind.__module__).encode(), kind.__qualname__.encode())
-        if origin(digester, kind.__module__) != "library":
+        facts = _facts_of(digester, kind)
+        digester.write(b"object", *facts.name)
+        if facts.is_own:
             digester.take(kind)  # of which what it says need not tell anything
         digester.take(function)
         digester.take(arguments)
         digester.take(_without_cache(kind, state))
         for iterator in (entries, pairs):
             digester.take_all([] if iterator is None else list(iterator))
-        if left_out := _left_out(digester, kind, value, state):
+        if (facts.is_own or facts.is_of_pandas) and (left_out := _left_out(digester, facts, value, state)):
             frames, digester.frames = digester.frames, 0
             digester.take(left_out)
             digester.frames = frames
@@ -62,16 +64,40 @@ def take_instance(digester: Digester, value: Any) -> None:
         digester.indexes -= is_index
 
 
-def _left_out(digester: Digester, kind: type, value: Any, state: object) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class KindFacts:
+    """What is to be known of a class whose instances are taken in."""
+
+    name: tuple[bytes, bytes]
+    """Of its module, and its own."""
+    is_own: bool
+    """Whether it is the user's."""
+    is_of_pandas: bool
+    """Whether it is of pandas, or made of what is."""
+    says_itself: bool
+    """Whether the user's own code says what its instances are made of."""
+
+
+def _facts_of(digester: Digester, kind: type) -> KindFacts:
+    known = digester.seen.kinds.get(kind)
+    if known is None:
+        known = digester.seen.kinds[kind] = KindFacts(
+            name=(str(kind.__module__).encode(), kind.__qualname__.encode()),
+            is_own=origin(digester, kind.__module__) != "library",
+            is_of_pandas=any(str(base.__module__).startswith("pandas.") for base in kind.__mro__),
+            says_itself=_says_itself(digester, kind),
+        )
+    return known
+
+
+def _left_out(digester: Digester, facts: KindFacts, value: Any, state: object) -> dict[str, object]:
     """Give the attributes of which what it says is silent, because whoever says it does not know of them.
 
     Those are what is hung on a frame, attributes of own subclasses of a library's class, as of dates and
     members of an enumeration, and what a class of the user's leaves out on purpose. Of what comes out of a
     function it may leave that out.
     """
-    of_pandas = any(str(base.__module__).startswith("pandas.") for base in kind.__mro__)
-    is_library = origin(digester, kind.__module__) == "library"
-    if not of_pandas and (is_library or (not digester.exact and _says_itself(digester, kind))):
+    if facts.says_itself and not digester.exact:
         return {}
     inside = attributes_of(value)  # to ask makes one, which some then tell of themselves
     state = state[0] if type(state) is tuple and state else state
@@ -79,7 +105,7 @@ def _left_out(digester: Digester, kind: type, value: Any, state: object) -> dict
     return {
         name: each
         for name, each in inside.items()
-        if (name[:1] != "_" or not of_pandas) and not (name in told and told[name] is each)
+        if (name[:1] != "_" or not facts.is_of_pandas) and not (name in told and told[name] is each)
     }
 
 

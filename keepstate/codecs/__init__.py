@@ -14,7 +14,7 @@ The way back: ``_decoder``, with ``_restored_memory``. Each other module knows o
 
 from __future__ import annotations
 
-from keepstate.codecs._arrays import is_plain, root_of
+from keepstate.codecs._arrays import extent, is_plain, root_of
 from keepstate.codecs._decoder import MissingLibraryError, decode, memory_of
 from keepstate.codecs._definitions import is_definable, is_importable
 from keepstate.codecs._encoder import encode
@@ -54,6 +54,7 @@ __all__ = [
     "definition_key",
     "definition_source",
     "encode",
+    "extent",
     "facts_of",
     "find_open_files",
     "has_facts",

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from keepstate._model.manifest import RESULTS
@@ -364,3 +365,24 @@ def test_a_kept_function_that_wraps_a_kept_one_runs_itself(notebook):
     notebook.run("import functools\n@keepstate.cache\ndef g(a): return a")
     notebook.run("@keepstate.cache\n@functools.wraps(g)\ndef h(a): return g(a) + 10")
     assert notebook.get("[h(1), h(1), g(1)]") == [11, 11, 1]
+
+
+@pytest.mark.parametrize(
+    ("shown", "is_shared"),
+    [
+        ("w[:-1], w[-1:]", False),  # as the coefficients and the intercept of a linear model
+        ("w[2:], w[1:4]", True),
+        ("w[:2], w[4:], w[1:5]", True),
+        ("w, w[::-1]", True),
+    ],
+)
+def test_arrays_of_one_memory_come_back_with_what_they_share(notebook, shown, is_shared):
+    """Elements that two of them show are those of both; others need not stand beside each other."""
+    notebook.run(
+        "import numpy as np\n@keepstate.cache\ndef f():\n    print('ran')\n    w = np.arange(6.0)\n"
+        f"    return {shown}"
+    )
+    first, second = notebook.get("f()"), notebook.get("f()")
+    assert notebook.runs == 1
+    assert [each.tolist() for each in first] == [each.tolist() for each in second]
+    assert np.shares_memory(second[0], second[-1]) is is_shared

@@ -21,7 +21,13 @@ from keepstate._results.digest.definitions import (
     take_names,
 )
 from keepstate._results.digest.instances import KindFacts, take_instance
-from keepstate._results.digest.memory import take_dtype, take_scalar, take_subclass_array, take_tensor
+from keepstate._results.digest.memory import (
+    Span,
+    take_dtype,
+    take_scalar,
+    take_subclass_array,
+    take_tensor,
+)
 from keepstate._results.digest.no_key import NoKeyError
 
 if TYPE_CHECKING:
@@ -87,6 +93,8 @@ class Digester:
         """Id → label and number, of each object that was taken in."""
         self.roots: dict[int, str] = {}
         """Likewise, of what owns memory."""
+        self.spans: dict[int, list[Span]] = {}
+        """Id of what owns memory → which of it arrays have shown so far; in order."""
         self.kept: list[object] = []
         """What has a number must live on, or another object may get its id."""
         self.definitions = 0

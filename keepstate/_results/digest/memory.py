@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import bisect
 import marshal
 import struct
 import sys
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from keepstate._results.digest.instances import take_instance
 from keepstate._results.digest.no_key import NoKeyError
-from keepstate.codecs import is_plain, root_of
+from keepstate.codecs import extent, is_plain, root_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,9 +54,12 @@ def _take_root(digester: Digester, values: Any) -> None:
     """Say whether another array shows the same memory, and whether it may be shared."""
     root: Any = root_of(values)
     known = digester.roots.get(id(root))
-    if known is not None:
+    if not digester.exact and values.size:
+        _take_overlaps(digester, values, root)
+    elif known is not None:
         offset = values.__array_interface__["data"][0] - root.__array_interface__["data"][0]
         digester.write(b"shows", known.encode(), struct.pack("<q", offset))
+    if known is not None:
         return
     digester.roots[id(root)] = f"{digester.label} {digester.count}"
     digester.kept.append(root)
@@ -65,6 +69,33 @@ def _take_root(digester: Digester, values: Any) -> None:
         if base is not None:
             digester.shared[id(base)] = base
             digester.kept.append(base)
+
+
+def _take_overlaps(digester: Digester, values: Any, root: Any) -> None:
+    """Say which elements are also those of an array before: what is left of their common memory is no matter.
+
+    Arrays that show other elements of one memory come back apart, and who changes one cannot tell.
+    """
+    low, high = extent(values)
+    spans = digester.spans.setdefault(id(root), [])
+    at = bisect.bisect_right(spans, low, key=lambda span: span.high)
+    here = Span(low, high, low, f"{digester.label} {digester.count}")
+    while at < len(spans) and spans[at].low < high:
+        joined = spans.pop(at)
+        digester.write(b"overlaps", joined.label.encode(), struct.pack("<q", low - joined.origin))
+        here = Span(min(here.low, joined.low), max(here.high, joined.high), joined.origin, joined.label)
+    spans.insert(at, here)
+
+
+class Span(NamedTuple):
+    """Addresses ``[low, high)`` that arrays show which overlap."""
+
+    low: int
+    high: int
+    origin: int
+    """Where the first of them begins."""
+    label: str
+    """Its label and number."""
 
 
 def _exporter_of(root: Any) -> object:

@@ -62,6 +62,8 @@ class Facts:
     """Whether it may use attributes that it does not say."""
     seeds: frozenset[str] = frozenset()
     """Names by which it may seed the global random numbers, if they are those of modules; empty: by any."""
+    tables: frozenset[str] = frozenset()
+    """Names of which it uses ``modules``, as of ``sys``."""
     road: str = ""
     """By what it may do more than can be told; empty: by nothing."""
 
@@ -75,6 +77,9 @@ class _Found:
     texts: set[str] = field(default_factory=set)
     star: bool = False
     seeds: set[str] = field(default_factory=set)
+    tables: set[str] = field(default_factory=set)
+    sys: set[str] = field(default_factory=lambda: {"sys"})
+    """Names that ``sys`` is imported under."""
 
 
 @lru_cache(maxsize=4096)
@@ -92,6 +97,7 @@ def facts_of(code: types.CodeType) -> Facts:
         sees_texts=bool(found.attributes & _SEE_TEXT),
         any_attribute=bool(found.attributes & (_BY_TEXT | {"__dict__"})),
         seeds=frozenset(found.seeds),
+        tables=frozenset(found.tables),
         road=_road(code, found),
     )
 
@@ -100,6 +106,10 @@ def _look(code: types.CodeType, found: _Found) -> None:
     found.attributes.update(code.co_names)
     before: list[tuple[str, object]] = [("", None), ("", None)]
     for each in dis.get_instructions(code):
+        if each.argval == "modules":
+            found.tables.add("sys" if each.opname == "IMPORT_FROM" else str(before[1][1]))
+        elif before[1] == ("IMPORT_NAME", "sys") and each.opname != "IMPORT_FROM":
+            found.sys.add(str(each.argval))
         if each.argval in _SEEDS:
             found.seeds |= _seeded_by(each, *before[1], found)
         if each.opname in _READS:
@@ -146,7 +156,7 @@ def _road(code: types.CodeType, found: _Found) -> str:
     by_name = "__main__" in found.texts and found.attributes & {"modules", "import_module"}
     if by_name or "__main__" in found.imports:
         return "it reaches the notebook as a module"
-    if {"sys", "modules"} <= found.attributes:
+    if found.tables & found.sys:
         return "it uses sys.modules"
     if texts := sorted(found.texts & _ROADS_BY_NAME):
         return f"it says {texts[0]!r}"

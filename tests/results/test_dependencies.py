@@ -264,6 +264,9 @@ def test_another_version_of_a_library_runs_it_again(notebook, monkeypatch):
             "import_module may reach",
         ),
         ("def f():\n    import sys\n    return sys.modules[__name__] is None", "uses sys.modules"),
+        ("def f():\n    import sys as s\n    return s.modules[__name__] is None", "uses sys.modules"),
+        ("import sys as s\ndef f(): return s.modules[__name__] is None", "uses sys.modules"),
+        ("def f():\n    from sys import modules\n    return modules[__name__] is None", "uses sys.modules"),
         ("def f(): return getattr(plain, '__globals__') is None", "says '__globals__'"),
         ("class B: pass\ndef f(): return B.__subclasses__()", "uses __subclasses__"),
         (
@@ -289,6 +292,16 @@ def test_what_cannot_be_told_runs_each_time_and_is_said_once(notebook, cell, why
         assert notebook.get("[f(), f()]") == notebook.get("[plain(), plain()]")
     assert len(said) == 1
     assert notebook.get("f.check_call_in_cache()") is False
+
+
+def test_what_is_only_called_like_a_table_of_modules_is_none(notebook):
+    """As of a model, in a function that uses ``sys`` for something else."""
+    notebook.run("import sys\nclass M:\n    def modules(self): return []\nm = M()")
+    notebook.run(
+        "@keepstate.cache\ndef f():\n    print('ran')\n    sys.stdout.flush()\n    return m.modules()"
+    )
+    assert notebook.get("[f(), f()]") == [[], []]
+    assert notebook.runs == 1
 
 
 def test_a_module_that_no_file_defines_is_no_ground_to_stand_on(notebook, made_module):

@@ -114,6 +114,8 @@ def _take_globals(digester: Digester, code: types.CodeType, scope: Mapping[str, 
 def take_names(digester: Digester, names: Iterable[str], scope: Mapping[str, object], facts: Facts) -> None:
     """Take in globals by name, each under a label of its own."""
     outer, digester.definitions = digester.definitions, 0
+    if any(scope.get(name) is sys for name in facts.tables):
+        raise NoKeyError("what it depends on cannot be told, because it uses sys.modules")
     seeds = any(type(scope.get(name)) in (type(None), types.ModuleType) for name in facts.seeds)
     digester.may_hide_draws |= seeds or bool(facts.attributes & _RANDOM_STATE)
     if facts.sees_texts:

@@ -115,7 +115,8 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True):
     values: dict[str, bytes] = {}
     """Name → digest of the value, by which it is told that it has come back as it was."""
     inputs: dict[str, bytes] = {}
-    """What the key was made of: what it is of → the beginning of its digest. Only to say what has changed."""
+    """What the key was made of: what it is of → the beginning of its digest, to say what has changed. What is
+    in parentheses is not in the key, and is compared: the order of sets, what a cell defines."""
     libraries: dict[str, str] = {}
     """Libraries that were used → their versions."""
     arguments: dict[str, str] = {}
@@ -125,7 +126,7 @@ class ResultRecord(msgspec.Struct, frozen=True, kw_only=True):
     changed: list[str] = []
     """Names of inputs that a cell has changed in place."""
     unbound: list[str] = []
-    """Names that a cell has bound and that were not to be kept."""
+    """Names that a cell has bound and that were not to be kept, or that it has unbound."""
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):

@@ -88,6 +88,11 @@ class Alike:
     def __reduce__(self): return str, ('x',)
 """
 FRAMES = {
+    "what is hung on one of an own class": (
+        "(lambda d: (vars(d).update(_tag='a'), d)[1])(Frame({'a': [1]}))",
+        "(lambda d: (vars(d).update(_tag='b'), d)[1])(Frame({'a': [1]}))",
+        "args[0]._tag",
+    ),
     "what is hung on it": (
         "(lambda d: (vars(d).update(name='a'), d)[1])(pd.DataFrame({'a': [1]}))",
         "(lambda d: (vars(d).update(name='b'), d)[1])(pd.DataFrame({'a': [1]}))",
@@ -156,7 +161,7 @@ def test_what_a_function_could_tell_apart_has_results_of_its_own(notebook, pair)
 def test_frames_are_told_apart_by_all_that_is_in_them(notebook, pair):
     """Index, order, dtypes, masks and attributes count."""
     pytest.importorskip("pandas")
-    must_differ(notebook, pair, "import pandas as pd\n")
+    must_differ(notebook, pair, "import pandas as pd\nclass Frame(pd.DataFrame): pass\n")
 
 
 @pytest.mark.parametrize(

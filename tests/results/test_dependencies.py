@@ -149,6 +149,10 @@ CELLS = {
             "def f(): print('ran'); return len(d.query(q))"
         ),
     ),
+    "a variable that a text for pandas.eval names": (
+        "import pandas as pd\nx = 1\nq = 'x + 1'\ndef f(): print('ran'); return int(pd.eval(q))",
+        "import pandas as pd\nx = 2\nq = 'x + 1'\ndef f(): print('ran'); return int(pd.eval(q))",
+    ),
     "a variable that a query names": (
         (
             "import pandas as pd\nd = pd.DataFrame({'a': [1, 2, 3]})\nx = 1\n"

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _ATOMS = frozenset({int, float, complex, bool, str, bytes, type(None), type(...)})
 _VARIABLE = re.compile(r"@([^\W\d]\w*)")
+_WORD = re.compile(r"[^\W\d]\w*")
 _NOTHING = Facts()
 _SLICE = 65536
 """Elements that are written at once; a copy of them is made."""
@@ -161,12 +162,13 @@ class Digester:
             NoKeyError: What one of them is cannot be told reliably.
         """
         done: set[tuple[int, str]] = set()
-        while True:
-            words = {word for text in self.texts for word in _VARIABLE.findall(text)}
+        while self.asking:
+            marked = {word for text in self.texts for word in _VARIABLE.findall(text)}
+            words = marked | {word for text in self.texts for word in _WORD.findall(text)}
             new = [
                 (name, scope)
-                for scope, _ in self.asking
-                for name in sorted(words & scope.keys())
+                for scope, facts in self.asking
+                for name in sorted((words if _asks_pandas(scope, facts) else marked) & scope.keys())
                 if (id(scope), name) not in done
             ]
             if not new:
@@ -295,6 +297,14 @@ class Digester:
             return
         for each in values:
             self.take(each)
+
+
+def _asks_pandas(scope: Mapping[str, object], facts: Facts) -> bool:
+    """Say whether code may call ``pandas.eval``, where a variable has no mark."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None or "eval" not in facts.attributes:
+        return False
+    return "pandas" in facts.imports or any(scope.get(name) is pandas for name in facts.reads)
 
 
 def _is_of(kind: type, module: str, name: str) -> bool:

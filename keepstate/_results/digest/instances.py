@@ -105,7 +105,8 @@ def _left_out(digester: Digester, facts: KindFacts, value: Any, state: object) -
     return {
         name: each
         for name, each in inside.items()
-        if (name[:1] != "_" or not facts.is_of_pandas) and not (name in told and told[name] is each)
+        if not (name in told and told[name] is each)
+        and not (facts.is_of_pandas and (name in _PARTS_OF_FRAMES if facts.is_own else name[:1] == "_"))
     }
 
 
@@ -156,6 +157,10 @@ def _value_types() -> Iterable[type]:
     yield from (pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath, pathlib.PureWindowsPath)
 
 
+_PARTS_OF_FRAMES = frozenset(
+    {"_mgr", "_item_cache", "_attrs", "_flags", "_cacher", "_cache", "_name", "_is_copy", "_data", "_id"}
+)
+"""What pandas has in an instance for itself."""
 _SAYING = frozenset({"__reduce__", "__reduce_ex__", "__getstate__"})
 _PROXIES = frozenset({weakref.ProxyType, weakref.CallableProxyType})
 _VALUES = frozenset(_value_types())

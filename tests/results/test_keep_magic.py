@@ -261,8 +261,9 @@ TWICE = {
 @pytest.mark.parametrize("steps", TWICE.values(), ids=TWICE)
 def test_all_is_as_if_it_had_run_again(cells, steps):
     """Whether it ran or not."""
-    pytest.importorskip("pandas", minversion="3")
     before, cell, between, show, wanted = steps
+    if "pandas" in before:
+        pytest.importorskip("pandas", minversion="3")
     cells("for name in ('own', 'fresh'): open(name + '.py', 'w').write('K = 1')\nimport contextlib, own")
     cells(before)
     cells(f"%%keep\n{cell}")

@@ -168,6 +168,8 @@ class _Cell:
         self._names = names_of_cell(self._tree)
         self._given = {name: self._space[name] for name in self._names.reads if name in self._space}
         """What it reads, as it was bound before."""
+        self._scope = dict(self._space) if self._facts.sees_texts else self._given
+        """What it may look up, likewise: a text may name any variable."""
         self._before: Inputs | None = None
         self._noting = _Noting(self._space)
         self._defined: dict[str, tuple[object, object]] = {}
@@ -201,7 +203,7 @@ class _Cell:
             raise NoKeyError(why)
         digester = Digester()
         digester.add_code(CODE, self._code)
-        digester.add_names(NAMES, self._names.reads, {**self._given, "__name__": "__main__"}, self._facts)
+        digester.add_names(NAMES, self._names.reads, {**self._scope, "__name__": "__main__"}, self._facts)
         wanted = "all" if self.wanted is None else " ".join(sorted(self.wanted))
         found = Inputs(key_of(f"{CELL} {wanted}", digester), digester)
         self._before = self._before or found
@@ -322,7 +324,9 @@ class _Cell:
         values = bound if self.wanted is None else {n: v for n, v in bound.items() if n in self.wanted}
         self._unbound = sorted(touched - values.keys())
         values |= {name: value for name, value in in_place.items() if self._space.get(name) is value}
-        if strange or (now.key != before.key and not what):
+        # What refers to a name that the cell binds anew differs, and is none the worse for it.
+        is_other = now.key != before.key and not (what or (touched | self._names.defines) & now.parts.keys())
+        if strange or is_other:
             self._trouble = f"it changes {', '.join(strange) or 'what it uses'}"
         elif needed := sorted(self._names.needed & in_place.keys()):
             self._trouble = f"a definition needs {needed[0]}, which it changes"

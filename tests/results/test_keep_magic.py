@@ -227,6 +227,13 @@ TWICE = {
         "print(z)",
         "7",
     ),
+    "a variable that a text names": (
+        "import pandas as pd\ndf = pd.DataFrame({'a': [1, 5]})\nx = 3\nq = 'a > @x'",
+        "z = len(df.query(q))",
+        "x = 9",
+        "print(z)",
+        "0",
+    ),
     "what it puts into a library": (
         "import textwrap\nold = textwrap.dedent",
         "textwrap.dedent = str.upper",
@@ -271,6 +278,15 @@ def test_all_is_as_if_it_had_run_again(cells, steps):
     cells(between)
     cells(f"%%keep\n{cell}")
     assert cells(show).text == f"{wanted}\n"
+
+
+def test_a_function_that_calls_itself_may_be_defined(cells):
+    """The cell finds its result though the name of the function is bound by then."""
+    cell = "%%keep\ndef fact(n): return 1 if n < 2 else n * fact(n - 1)\nx = fact(5)"
+    cells(cell)
+    cells(cell)
+    assert kept(cells(cell))
+    assert cells("print(x)").text == "120\n"
 
 
 def test_loops_may_end_early(cells):

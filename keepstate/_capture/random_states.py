@@ -232,4 +232,4 @@ def _tensor_bytes(tensor: Any) -> bytes:
 
 
 def _tensor(torch: Any, text: str) -> Any:
-    return torch.tensor(list(_bytes(text)), dtype=torch.uint8)
+    return torch.tensor(list(_bytes(text)), dtype=torch.uint8, device="cpu")

@@ -29,7 +29,8 @@ def reduce_array(pickler: StreamPickler, values: Array) -> Any:
     if exporter is not None:
         return _of_exporter(values, exporter)
     if root is values and not pickler.memory.is_detached(values):
-        if values.flags.c_contiguous or values.flags.f_contiguous:
+        # What does not own its memory may have only a part of what others show, a tensor's for instance.
+        if values.flags.owndata and (values.flags.c_contiguous or values.flags.f_contiguous):
             return _calls.named("array"), (pickler.memory.whole(values),)
     elif not _holds(root, values):
         root = values

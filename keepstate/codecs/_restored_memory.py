@@ -172,7 +172,9 @@ class RestoredMemory:
 
     def _new_tensor(self, piece: int) -> memoryview:
         torch = importlib.import_module("torch")
-        tensor = self._tensors[piece] = torch.empty(self._layout.pieces[piece].nbytes, dtype=torch.uint8)
+        # The user may have set another device as the default.
+        tensor = torch.empty(self._layout.pieces[piece].nbytes, dtype=torch.uint8, device="cpu")
+        self._tensors[piece] = tensor
         # Not tensor.numpy(): that makes the storage one that cannot be resized, for good.
         return live_memory(tensor.data_ptr(), tensor.nbytes, tensor, writable=True)
 

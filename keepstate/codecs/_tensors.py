@@ -31,15 +31,14 @@ def reduce_tensor(_pickler: StreamPickler, tensor: Any) -> Any:
         raise pickle.PicklingError(
             "it holds a tensor that is part of an autograd graph; keep tensor.detach() instead"
         )
+    reduced = NotImplemented
     if _is_plain(tensor):
-        return typed(
-            "tensor",
-            tensor_of,
-            state=lambda: _told(tensor),
-            same=lambda made: _same(tensor, made),
-            otherwise=lambda: _reduce_as_torch_does(tensor),
+        reduced = typed(
+            "tensor", tensor_of, state=lambda: _told(tensor), same=lambda made: _same(tensor, made)
         )
-    return _reduce_as_torch_does(tensor)
+    if reduced is NotImplemented:
+        return _with_state(tensor, tensor.__reduce_ex__(5), tensor.grad)
+    return _with_state(tensor, reduced, None)
 
 
 def _is_plain(tensor: Any) -> bool:
@@ -49,7 +48,8 @@ def _is_plain(tensor: Any) -> bool:
         type(tensor) in (torch.Tensor, torch.nn.Parameter)
         and tensor.layout is torch.strided
         and tensor.device.type == "cpu"
-        and not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg() or tensor._backward_hooks)
+        and not (tensor.is_quantized or tensor.is_conj() or tensor.is_neg())
+        and not any(getattr(tensor, "names", ()))  # of dimensions, which older versions know
         and not vars(tensor)
     )
 
@@ -81,13 +81,19 @@ def _same(tensor: Any, made: Any) -> bool:
     )
 
 
-def _reduce_as_torch_does(tensor: Any) -> Any:
-    reduced = tensor.__reduce_ex__(5)
-    gradient = tensor.grad
-    if gradient is None or not isinstance(reduced, tuple):
+def _with_state(tensor: Any, reduced: Any, gradient: Any) -> Any:
+    """Add what torch forgets: the gradient, that a sparse one has any, and hooks, which make steps others."""
+    layout = sys.modules["torch"].strided
+    more = (
+        tensor._backward_hooks,
+        getattr(tensor, "_post_accumulate_grad_hooks", None),
+        tensor.requires_grad and tensor.layout is not layout,
+    )
+    if not isinstance(reduced, tuple) or (gradient is None and not any(more)):
         return reduced
     state = reduced[2] if len(reduced) > 2 else None
-    return (*reduced[:2], (state, gradient), None, None, _calls.named("set_tensor_state"))
+    told = (state, gradient, *more) if any(more) else (state, gradient)
+    return (*reduced[:2], told, None, None, _calls.named("set_tensor_state"))
 
 
 def reduce_untyped_storage(pickler: StreamPickler, storage: Any) -> Any:
@@ -154,11 +160,11 @@ def tensor_of(
     numbers = vars(torch).get(dtype)  # not getattr: for some names torch imports parts of itself
     if not isinstance(numbers, torch.dtype):
         raise CodecError(f"torch {torch.__version__} has no numbers of the kind {dtype!r}")
-    made = torch.empty(0, dtype=numbers)
+    made = torch.empty(0, dtype=numbers, device="cpu")  # the user may have set another default
     if storage is None:
-        made = made.as_strided(shape, strides) if 0 in shape else torch.empty(shape, dtype=numbers)
-        if made.numel():
+        if 0 not in shape:
             raise CodecError("a tensor without memory was kept with elements")
+        made = made.as_strided(shape, strides)
     else:
         if not isinstance(storage, torch.UntypedStorage):
             raise CodecError("a tensor was kept over something that is no memory")
@@ -192,12 +198,23 @@ def typed_storage(untyped: Any, dtype: Any) -> Any:
     return torch.storage.TypedStorage(wrap_storage=untyped, dtype=dtype, _internal=True)
 
 
-def set_tensor_state(tensor: Any, state: tuple[Any, Any]) -> None:
-    """Give a tensor its state and its gradient."""
-    own, gradient = state
+def set_tensor_state(tensor: Any, state: tuple[Any, ...]) -> None:
+    """Give a tensor its state, its gradient and its hooks."""
+    own, gradient, backward, accumulated, requires_grad = (*state, None, None, False)[:5]
+    torch = importlib.import_module("torch")
     if own is not None:
-        importlib.import_module("torch")._utils._set_obj_state(tensor, own)
-    tensor.grad = gradient
+        torch._utils._set_obj_state(tensor, own)
+    if requires_grad:
+        tensor.requires_grad_()
+    if gradient is not None:
+        tensor.grad = gradient
+    for name, hooks in (("_backward_hooks", backward), ("_post_accumulate_grad_hooks", accumulated)):
+        if hooks is not None:
+            setattr(tensor, name, hooks)
+            handles = (
+                torch.utils.hooks.RemovableHandle
+            )  # the next one must not take the number of one of these
+            handles.next_id = max([handles.next_id, *(number + 1 for number in hooks)])
 
 
 TENSOR_REDUCERS: dict[str, Callable[[Any, Any], Any]] = {

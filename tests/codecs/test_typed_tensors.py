@@ -7,7 +7,7 @@ import pytest
 from keepstate import codecs
 from keepstate.codecs import _calls
 from keepstate.errors import KeepstateError, TrustError
-from tests.codecs.streams import as_anything, as_data, calls, dumps
+from tests.codecs.streams import as_anything, as_data, calls, dumps, group_of, read
 from tests.codecs.test_data_only import ROWS, Reduces, hostile, kind
 
 torch = pytest.importorskip("torch")
@@ -57,6 +57,69 @@ def test_a_gradient_comes_with_its_tensor():
     assert back.grad.tolist() == [2, 2, 2]
     (back * 3).sum().backward()
     assert back.grad.tolist() == [5, 5, 5]
+
+
+def test_a_sparse_tensor_that_is_trained_is_so_again():
+    """torch's own pickle makes a constant of it."""
+    weights = torch.eye(2).to_sparse().requires_grad_()
+    torch.sparse.mm(weights, torch.ones(2, 2)).sum().backward()
+    back = as_anything(weights)
+    assert back.requires_grad
+    assert torch.equal(back.grad.to_dense(), weights.grad.to_dense())
+
+
+@pytest.mark.parametrize("note", [None, "mine"])
+def test_hooks_come_with_their_tensor(note):
+    """The next step is what it would have been; a handle takes away what it took, and a new hook nothing."""
+    weight = torch.nn.Parameter(torch.ones(2))
+    if note:
+        weight.note = note
+    handle = weight.register_hook(_tenfold)
+    weight.register_post_accumulate_grad_hook(_clear)
+    group = group_of(weight, handle=handle)
+    torch.utils.hooks.RemovableHandle.next_id = 0  # as in a new process
+    back = read(group, data_only=False)
+    seen = back["x"]
+    seen.register_hook(torch.neg)
+    (seen * 1).sum().backward()
+    assert (CLEARED.pop().tolist(), seen.grad) == ([-10, -10], None)
+    back["handle"].remove()
+    assert list(seen._backward_hooks.values()) == [torch.neg]
+    with pytest.raises(TrustError):
+        read(group, data_only=True)
+
+
+CLEARED = []
+
+
+def _tenfold(gradient):
+    return gradient * 10
+
+
+def _clear(tensor):
+    CLEARED.append(tensor.grad)
+    tensor.grad = None
+
+
+def test_tensors_come_back_whatever_device_is_the_default():
+    """A notebook may have set another one before they are restored, or while they are kept."""
+    tensors = {"large": torch.arange(2000.0), "small": torch.arange(3), "none": torch.empty(0, 2)}
+    group = group_of(tensors)
+    torch.set_default_device("meta")
+    try:
+        assert calls(tensors["large"]) == {"namespace", "tensor", "untyped_storage"}
+        back = read(group, data_only=True)["x"]
+    finally:
+        torch.set_default_device(None)
+    assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items())
+
+
+def test_arrays_over_parts_of_a_tensor_share_with_it():
+    """``numpy()`` gives arrays of which none owns the memory."""
+    tensor = torch.zeros(5000)
+    back = as_data([tensor[10:20].numpy(), tensor.numpy(), tensor[15:].numpy()])
+    back[1][15] = 1
+    assert back[0][5] == back[2][0] == 1
 
 
 def test_the_weights_of_a_model_are_data():

@@ -96,6 +96,7 @@ SCALARS = [
     pa.scalar(5), pa.scalar("a"), pa.scalar(None), pa.scalar(True), pa.scalar(float("nan")),
     pa.scalar(b"x" * 40), pa.scalar(None, pa.string()), pa.scalar(decimal.Decimal("1.5")),
     pa.scalar(dt.datetime(2020, 1, 1, tzinfo=dt.UTC), pa.timestamp("us", "UTC")),
+    *(pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, None], pa.int8())) if IS_NEW else []),
 ]  # fmt: skip
 TABLE = pa.table(
     {
@@ -173,20 +174,25 @@ def test_chunks_come_back():
     assert as_data(empty).num_chunks == 0
 
 
-@pytest.mark.parametrize("table", [TABLE, TABLE[1:3], TABLE[:0], TABLE.select([])[:0]], ids=range(4))
+@pytest.mark.parametrize(
+    "table", [TABLE, TABLE[1:3], TABLE[:0], TABLE.select([])[:0], TABLE.select([])], ids=range(5)
+)
 def test_tables_come_back(table):
-    """With the metadata of their schema and the chunks of their columns."""
+    """With the metadata of their schema and the chunks of their columns, or without any columns."""
     for back in both_ways(table, "arrow_table"):
         back.validate(full=True)
+        assert (back.num_rows, back.schema.metadata) == (table.num_rows, table.schema.metadata)
         assert back.equals(table, check_metadata=True)
         assert [each.num_chunks for each in back.columns] == [each.num_chunks for each in table.columns]
 
 
-def test_record_batches_come_back():
-    """With the metadata of their schema."""
-    batch = TABLE.combine_chunks().to_batches()[0][1:]
+@pytest.mark.parametrize("names", [TABLE.column_names, []], ids=["all", "none"])
+def test_record_batches_come_back(names):
+    """With the metadata of their schema, or without any columns."""
+    batch = TABLE.combine_chunks().to_batches()[0][1:].select(names)
     for back in both_ways(batch, "arrow_record_batch"):
         back.validate(full=True)
+        assert (back.num_rows, back.schema.metadata) == (batch.num_rows, batch.schema.metadata)
         assert back.equals(batch, check_metadata=True)
 
 

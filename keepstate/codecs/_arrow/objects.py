@@ -107,6 +107,7 @@ def reduce_table(pickler: StreamPickler, table: Any) -> Any:
         state=lambda: (
             _once(pickler, bytes_of_schema(pa, table.schema)),
             tuple(_chunks_of(pa, column) for column in table.itercolumns()),
+            *(() if table.num_columns else (table.num_rows,)),
         ),
         same=lambda made: (
             type(made) is type(table)
@@ -128,6 +129,7 @@ def reduce_record_batch(pickler: StreamPickler, batch: Any) -> Any:
         state=lambda: (
             _once(pickler, bytes_of_schema(pa, batch.schema)),
             tuple(layout_of(pa, column) for column in batch.columns),
+            *(() if batch.num_columns else (batch.num_rows,)),
         ),
         same=lambda made: (
             type(made) is type(batch)
@@ -154,7 +156,10 @@ def reduce_scalar(pickler: StreamPickler, scalar: Any) -> Any:
 
 def _alone(pa: Any, scalar: Any) -> Any:
     dtype = scalar.type
-    if dtype.num_fields or pa.types.is_dictionary(dtype) or isinstance(dtype, pa.lib.BaseExtensionType):
+    if isinstance(dtype, pa.lib.BaseExtensionType):  # Arrow cannot read all of its own pickles of these
+        held = pa.scalar(None, dtype.storage_type) if scalar.value is None else scalar.value
+        return pa.ExtensionArray.from_storage(dtype, _alone(pa, held))
+    if dtype.num_fields or pa.types.is_dictionary(dtype):
         raise CodecError("a value with others in it is kept by Arrow's own pickle")
     return pa.repeat(scalar, 1)
 
@@ -163,7 +168,7 @@ def _same_scalar(pa: Any, one: Any, other: Any) -> bool:
     # By their bytes: no NaN is equal to itself, and not all are the same.
     if not same_type(one.type, other.type) or one.is_valid != other.is_valid:
         return False
-    return _bytes_of(pa.repeat(one, 1)) == _bytes_of(pa.repeat(other, 1))
+    return _bytes_of(_alone(pa, one)) == _bytes_of(_alone(pa, other))
 
 
 def _bytes_of(values: Any) -> list[bytes | None]:
@@ -219,18 +224,23 @@ def _chunked(pa: Any, dtype: Any, chunks: tuple[Layout, ...]) -> Any:
     return pa.chunked_array([array_of(pa, dtype, chunk) for chunk in chunks], dtype)
 
 
-def arrow_table(told: bytes, columns: tuple[tuple[Layout, ...], ...]) -> Any:
-    """Make a table."""
+def arrow_table(told: bytes, columns: tuple[tuple[Layout, ...], ...], rows: int = 0) -> Any:
+    """Make a table; one without columns has *rows*."""
     pa = _pyarrow()
     schema = schema_of(pa, told)
+    if rows and not columns:
+        return pa.table({"": pa.nulls(rows)}, metadata=schema.metadata).select([])
     made = [_chunked(pa, field.type, column) for field, column in zip(schema, columns, strict=True)]
     return pa.Table.from_arrays(made, schema=schema)
 
 
-def arrow_record_batch(told: bytes, columns: tuple[Layout, ...]) -> Any:
-    """Make a record batch."""
+def arrow_record_batch(told: bytes, columns: tuple[Layout, ...], rows: int = 0) -> Any:
+    """Make a record batch; one without columns has *rows*."""
     pa = _pyarrow()
     schema = schema_of(pa, told)
+    if rows and not columns:
+        made = pa.RecordBatch.from_arrays([pa.nulls(rows)], names=[""], metadata=schema.metadata)
+        return made.select([])
     made = [array_of(pa, field.type, column) for field, column in zip(schema, columns, strict=True)]
     return pa.RecordBatch.from_arrays(made, schema=schema)
 

@@ -100,6 +100,13 @@ def reduce_subclass_array(_pickler: StreamPickler, values: Array) -> Any:
     return _calls.named("subclass_array"), (type(values), values.view(np.ndarray), dict(vars(values)))
 
 
+def reduce_row(_pickler: StreamPickler, row: np.void) -> Any:
+    """Reduce a row of records to a view of its array, in which is seen what is written to the row."""
+    if row.dtype.names is None or not is_plain(row.dtype):
+        return NotImplemented
+    return _calls.named("row"), (np.asarray(row),)
+
+
 # --- decoding
 
 
@@ -125,6 +132,13 @@ def exported(
     values: Array = np.ndarray(shape, dtype, buffer=exporter, offset=offset, strides=strides)
     values.flags.writeable = writable
     return values
+
+
+def row(values: Array) -> Any:
+    """Make a row of records, which shows the memory of *values*."""
+    if type(values) is not np.ndarray or values.ndim or values.dtype.names is None:
+        raise CodecError("a row of records was kept as something else")
+    return values[()]
 
 
 def object_view(

@@ -114,6 +114,8 @@ def root_of(values: Array) -> Array:
         # as_strided puts a DummyArray between the view and its array.
         if type(base).__name__ == "DummyArray" and isinstance(getattr(base, "base", None), np.ndarray):
             base = base.base  # type: ignore[union-attr]
+        if isinstance(base, np.void):  # a row of an array of records
+            base = base.base
         if not isinstance(base, np.ndarray):
             return values
         values = base

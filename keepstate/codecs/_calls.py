@@ -33,6 +33,7 @@ NAMES = (
     "object_view",
     "object_array",
     "set_object_array",
+    "row",
     "subclass_array",
     "untyped_storage",
     "typed_storage",
@@ -131,6 +132,7 @@ NAMES = (
     "match",
     "fill_container",
     "set_attributes",
+    "set_frame_attributes",
     "registered",
 )
 for _name in NAMES:

@@ -41,7 +41,7 @@ CALLS = frozenset({
     "object_text_array", "numpy_extension_array", "nullable_array", "interval_array", "sparse_array",
     "pandas_arrow_array", "categorical_dtype", "datetime_dtype", "interval_dtype", "sparse_dtype",
     "nullable_dtype", "time_zone", "date_offset", "block", "block_refs", "text_dtype", "text_array",
-    "arrow_dtype", "set_attributes",
+    "arrow_dtype", "set_attributes", "set_frame_attributes", "row",
 })  # fmt: skip
 """Calls of ours that do the same for a hostile stream: they make data of what they are given, or raise."""
 CHECKS: dict[str, Callable[[Any], None]] = {**ARROW_CHECKS, **PANDAS_CHECKS, **SPARSE_CHECKS}

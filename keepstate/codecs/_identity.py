@@ -112,6 +112,8 @@ def is_value_type(kind: type) -> bool:
     for base in kind.__mro__:
         if f"{base.__module__}.{base.__qualname__}" in _VALUES_BY_NAME:
             return True
+    if issubclass(kind, np.void):
+        return False  # rows of records are written to
     own = kind.__module__ == "__main__" and kind.__dictoffset__ != 0 and not issubclass(kind, enum.Enum)
     return issubclass(kind, _VALUES) and not own
 

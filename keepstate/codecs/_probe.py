@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HARMLESS = frozenset({
     "array", "view", "empty", "exported", "object_view", "object_array", "set_object_array", "subclass_array",
     "untyped_storage", "typed_storage", "device_storage", "itself", "set_tensor_state", "namespace", "dtype",
-    "set_attributes",
+    "set_attributes", "row",
 })  # fmt: skip
 """Calls of ours that run no code of the user's, import nothing and draw from no random stream."""
 _HARMLESS_WITH = {
@@ -33,11 +33,12 @@ _HARMLESS_WITH = {
     "arrow_table": "pyarrow", "arrow_record_batch": "pyarrow", "arrow_scalar": "pyarrow",
     "sparse_matrix": "scipy.sparse", "time_zone": "zoneinfo", "tensor": "torch",
     **dict.fromkeys((
-        "pandas_frame", "pandas_series", "block_manager", "series_manager", "pandas_index",
-        "range_index", "multi_index", "categorical_array", "datetime_array", "timedelta_array",
-        "period_array", "object_text_array", "numpy_extension_array", "nullable_array",
-        "interval_array", "sparse_array", "pandas_arrow_array", "categorical_dtype", "datetime_dtype",
-        "interval_dtype", "sparse_dtype", "nullable_dtype", "date_offset", "block", "block_refs",
+        "pandas_frame", "pandas_series", "set_frame_attributes", "block_manager", "series_manager",
+        "pandas_index", "range_index", "multi_index", "categorical_array", "datetime_array",
+        "timedelta_array", "period_array", "object_text_array", "numpy_extension_array",
+        "nullable_array", "interval_array", "sparse_array", "pandas_arrow_array", "categorical_dtype",
+        "datetime_dtype", "interval_dtype", "sparse_dtype", "nullable_dtype", "date_offset", "block",
+        "block_refs",
     ), "pandas"),
 }  # fmt: skip
 """Calls of ours that are so once this module has been imported."""

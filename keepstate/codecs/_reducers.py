@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keepstate.codecs._across import ACROSS_REDUCERS, reduce_random_state
-from keepstate.codecs._array_reducers import reduce_array, reduce_dtype, reduce_subclass_array
+from keepstate.codecs._array_reducers import reduce_array, reduce_dtype, reduce_row, reduce_subclass_array
 from keepstate.codecs._arrow.objects import ARROW_REDUCERS
 from keepstate.codecs._classes import reduce_class, reduce_enum_member
 from keepstate.codecs._containers import container_reducer, reduce_ordered_dictionary
@@ -40,6 +40,7 @@ _BY_TYPE: dict[type, Any] = {
     np.recarray: reduce_subclass_array,
     np.matrix: reduce_subclass_array,
     np.ma.MaskedArray: reduce_subclass_array,
+    **dict.fromkeys((np.void, np.record), reduce_row),
     **FUNCTION_REDUCERS,
     **ODDITY_REDUCERS,
     **FILE_REDUCERS,
@@ -61,7 +62,8 @@ _BY_NAME: dict[str, Any] = {
     **PROCESS_REDUCERS,
 }
 _ARRAY_HOOKS = ("__reduce__", "__reduce_ex__", "__setstate__")
-"""What a kind of array defines that keeps itself; one that does not would lose its attributes."""
+"""What a kind of array defines that keeps itself; one that does not would lose its attributes, also where it
+inherits what masked arrays do, which forgets them and how the mask is held."""
 _singleton = NAMED_ODDITY_REDUCERS["numpy.random.mtrand.RandomState"]
 
 
@@ -92,7 +94,8 @@ def reducer_for(kind: type) -> Callable[[Any, Any], Any] | None:
     if kind in copyreg.dispatch_table and kind.__module__.partition(".")[0] not in _MODULES:
         return None  # the user has said how
     if issubclass(kind, np.ndarray) and all(
-        getattr(kind, name) is getattr(np.ndarray, name) for name in _ARRAY_HOOKS
+        getattr(kind, name) in (getattr(np.ndarray, name), getattr(np.ma.MaskedArray, name))
+        for name in _ARRAY_HOOKS
     ):
         return reduce_subclass_array
     if issubclass(kind, BaseException):

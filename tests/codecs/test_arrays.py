@@ -171,6 +171,60 @@ assert s[1] == 9
 """)
 
 
+@pytest.mark.parametrize(
+    "memory", ["bytes(400)", "bytearray(400)", "(ctypes.c_char * 400)()", "mmap.mmap(-1, 400)"]
+)
+def test_arrays_over_parts_of_a_buffer_share(notebook, memory):
+    """Arrays over any memory that is not numpy's may overlap, whole or in part, and be in several names."""
+    notebook.run(f"""
+import numpy as np, ctypes, mmap
+_ = {memory}
+a, b, c = np.frombuffer(_, "i4", 60), np.frombuffer(_, "i4", 60, 160), np.frombuffer(_, "i4", 9, 40)
+""")
+    notebook.encode()
+    notebook.check("""
+assert (a.size, b.size, c.size) == (60, 60, 9) and not a.any() and not b.any() and not c.any()
+a.flags.writeable and (a.__setitem__(45, 7), a.__setitem__(12, 8))
+assert b[5] == a[45] and c[2] == a[12] and c.flags.writeable == a.flags.writeable
+""")
+
+
+def test_rows_of_records_show_their_array(notebook):
+    """What is written to a row is seen in its array, and in each name that the row has."""
+    notebook.run("""
+import numpy as np, pickle
+a = np.zeros(3, [("n", "i4"), ("m", "f8", 2)]); row = a[1]; same = row; held = [a[2]]; part = row["m"]
+own = pickle.loads(pickle.dumps(np.array((1, (2, 3)), a.dtype)[()])); own_too = own  # it has its own memory
+rec = np.rec.array([(1, 2.5)], names="x,y"); line = rec[0]
+""")
+    notebook.encode()
+    notebook.check("""
+import numpy as np
+assert row is same and own is own_too and type(line) is np.record and type(row) is np.void
+row["n"], held[0]["n"], line.x, part[0] = 5, 6, 7, 8
+assert a["n"].tolist() == [0, 5, 6] and rec.x[0] == 7 and line.y == 2.5 and a[1]["m"][0] == 8
+assert own["n"] == 1 and own["m"].tolist() == [2, 3]
+""")
+
+
+def test_masked_array_of_a_class_keeps_its_attributes(notebook):
+    """A class of masked arrays keeps what it has set, how its mask is held, and the memory that it shares."""
+    notebook.run("""
+import numpy as np
+class Measured(np.ma.MaskedArray):
+    unit = None
+a = np.ma.array([1, 2, 3], mask=[0, 1, 0], hard_mask=True).view(Measured); a.unit = "m"
+b = a[1:]
+""")
+    notebook.encode()
+    notebook.check("""
+a[1] = 9
+assert type(a) is Measured and a.unit == "m" and a.tolist() == [1, None, 3]
+a[2] = 8
+assert b.tolist() == [None, 8]
+""")
+
+
 def test_memmap_becomes_an_array_and_its_file_stays(notebook, tmp_path):
     """A memmap comes back as an array of its values; its file is neither needed nor touched."""
     path = tmp_path / "data.bin"

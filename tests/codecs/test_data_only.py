@@ -20,6 +20,7 @@ import pytest
 from keepstate import codecs
 from keepstate._model.parts import StoredGroup
 from keepstate.codecs import _calls
+from keepstate.codecs._array_reducers import row
 from keepstate.codecs._dtypes import make_dtype
 from keepstate.codecs._stream import MemoryMap, Piece, Segment, Whole, end_of
 from keepstate.errors import CodecError, KeepstateError, TrustError
@@ -103,6 +104,21 @@ def test_a_dictionary_with_attributes_is_data():
     back = as_data(thing)
     assert (back, type(back), back.note) == ({"a": 1}, collections.OrderedDict, "mine")
     assert back.self is back
+
+
+def test_a_row_of_records_is_data():
+    """It shows its array again, and can be written to."""
+    base = np.zeros(3, [("a", "i4"), ("b", "f8")])
+    back = as_data([base[1], base])
+    back[0]["a"] = 5
+    assert back[1]["a"].tolist() == [0, 5, 0]
+
+
+@pytest.mark.parametrize("values", [np.array(5), np.zeros(2, [("a", "i4")]), [1], 5])
+def test_a_row_of_something_else_is_refused(values):
+    """Only an array of records that is one row makes a row."""
+    with pytest.raises(CodecError):
+        row(values)
 
 
 def test_views_share_memory_as_before():

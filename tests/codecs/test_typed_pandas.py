@@ -16,6 +16,7 @@ from keepstate.codecs import _calls
 from keepstate.codecs._across import text_array
 from keepstate.codecs._data_only import _MAKERS, _VALUES, CALLS
 from keepstate.codecs._pandas.checks import PANDAS_CHECKS
+from keepstate.codecs._pandas.frames import set_frame_attributes
 from keepstate.codecs._pandas.values import PANDAS_VALUES
 from keepstate.codecs._stream import MemoryMap, end_of
 from keepstate.errors import CodecError, KeepstateError
@@ -250,6 +251,30 @@ def test_a_frame_that_holds_itself_comes_back():
         assert back.iloc[0, 0][0] is back
         back = kept(attributes)
         assert back.attrs["me"] is back
+
+
+def test_what_was_set_on_a_frame_comes_back():
+    """As in ``df.note = "raw"``: pandas' own pickle forgets it, accessors are made again."""
+    table = frame(a=["x"])
+    table.note = "raw"
+    vars(table).update(me=table, plain=np.arange(3))  # pandas warns of these two
+    series = pd.Series([1], index=labels("m"))
+    series.kind = {"of": series}
+    text = pd.Series(["a"])
+    assert text.str.upper().tolist() == ["A"]
+    back = as_data([table, series, text, table.plain])
+    assert (back[0].note, back[0].me is back[0], back[0].plain is back[3]) == ("raw", True, True)
+    assert back[1].kind["of"] is back[1]
+    assert "set_frame_attributes" not in calls(text)
+
+
+@pytest.mark.parametrize("name", ["_mgr", "shape", "to_csv", 5])
+def test_only_what_can_be_set_on_a_frame_is(name):
+    """Nothing of pandas' own is put aside by a stream."""
+    with pytest.raises(CodecError):
+        set_frame_attributes(frame(a=[1]), {name: 1})
+    with pytest.raises(CodecError):
+        set_frame_attributes([], {"note": 1})
 
 
 def test_indexes_link_nothing():

@@ -17,6 +17,7 @@ from keepstate.codecs._pandas.arrays import ARRAY_REDUCERS
 from keepstate.codecs._pandas.dtypes import DTYPE_REDUCERS
 from keepstate.codecs._pandas.indexes import INDEX_REDUCERS
 from keepstate.codecs._typed import typed
+from keepstate.errors import CodecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,17 +29,18 @@ _MANAGERS = "pandas.core.internals.managers"
 
 def reduce_frame(_pickler: StreamPickler, frame: Any) -> Any:
     """Reduce a frame to its manager, its attributes and its flag; one of a class of its own is pickled."""
-    return typed(
+    reduced = typed(
         "pandas_frame",
         pandas_frame,
         state=lambda: (frame._mgr, *_marks_of(frame)),
         same=lambda made: type(made) is type(frame) and _same_marks(made, frame),
     )
+    return _with_own_attributes(reduced, frame)
 
 
 def reduce_series(_pickler: StreamPickler, series: Any) -> Any:
     """Reduce a series to its manager, its name, its attributes and its flag."""
-    return typed(
+    reduced = typed(
         "pandas_series",
         pandas_series,
         state=lambda: (series._mgr, series._name, *_marks_of(series)),
@@ -46,6 +48,20 @@ def reduce_series(_pickler: StreamPickler, series: Any) -> Any:
             type(made) is type(series) and made._name is series._name and _same_marks(made, series)
         ),
     )
+    return _with_own_attributes(reduced, series)
+
+
+def _with_own_attributes(reduced: Any, frame: Any) -> Any:
+    """Add what the user has set on a frame, as in ``df.note = "raw"``; pandas' own pickle forgets it."""
+    own = {name: value for name, value in vars(frame).items() if _is_own(frame, name)}
+    if reduced is NotImplemented or not own:
+        return reduced
+    return (*reduced, own, None, None, _calls.named("set_frame_attributes"))
+
+
+def _is_own(frame: Any, name: str) -> bool:
+    # pandas keeps accessors, as ``df.plot``, and what begins with an underscore.
+    return not name.startswith("_") and not hasattr(type(frame), name)
 
 
 def _marks_of(frame: Any) -> tuple[Any, bool]:
@@ -106,6 +122,15 @@ def pandas_series(manager: Any, name: Any, attrs: dict[Any, Any], duplicates: bo
     made = _made(importlib.import_module("pandas").Series, manager, attrs, duplicates)
     object.__setattr__(made, "_name", name)
     return made
+
+
+def set_frame_attributes(frame: Any, own: dict[str, Any]) -> None:
+    """Give a frame or series what the user had set on it."""
+    pandas = importlib.import_module("pandas")
+    is_frame = type(frame) in (pandas.DataFrame, pandas.Series)
+    if not is_frame or not all(type(name) is str and _is_own(frame, name) for name in own):
+        raise CodecError("attributes were kept that a frame or series cannot have")
+    vars(frame).update(own)
 
 
 def _made(kind: Any, manager: Any, attrs: dict[Any, Any], duplicates: bool) -> Any:

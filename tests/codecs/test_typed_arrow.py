@@ -347,6 +347,14 @@ def test_what_is_not_made_of_buffers_alone_is_pickled(value):
     assert as_anything(value).equals(value)
 
 
+def test_a_value_that_arrow_would_not_read_is_refused_by_name():
+    """Arrow pickles it, and then cannot make it again."""
+    value = pa.RunEndEncodedArray.from_arrays([2], ["a"])[0]
+    encoding = codecs.encode({"x": value, "y": 1}, namespace={"__name__": "__main__"})
+    assert "run_end_encoded" in encoding.skipped["x"]
+    assert "y" not in encoding.skipped
+
+
 def test_older_streams_are_read():
     """What Arrow's own pickle made, as streams did before."""
     for value in (TABLE, TABLE.schema, ARRAYS["structs"][3:7], TABLE["n"], pa.int8(), pa.scalar("a")):

@@ -7,6 +7,7 @@ pyarrow is imported only to decode: whoever has such an object has imported it.
 from __future__ import annotations
 
 import importlib
+import pickle
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +152,18 @@ def reduce_scalar(pickler: StreamPickler, scalar: Any) -> Any:
             layout_of(pa, _alone(pa, scalar)),
         ),
         same=lambda made: type(made) is type(scalar) and _same_scalar(pa, made, scalar),
+        otherwise=lambda: _as_arrow_does(pa, scalar),
     )
+
+
+def _as_arrow_does(pa: Any, scalar: Any) -> Any:
+    """Reduce a value as Arrow does, unless Arrow cannot read that: one of runs, for instance."""
+    make, arguments = scalar.__reduce__()
+    try:
+        make(*arguments)
+    except (TypeError, pa.ArrowException) as error:
+        raise pickle.PicklingError(f"it holds a value of {scalar.type}, which Arrow cannot pickle") from error
+    return make, arguments
 
 
 def _alone(pa: Any, scalar: Any) -> Any:

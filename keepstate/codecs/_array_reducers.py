@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keepstate.codecs import _calls
-from keepstate.codecs._arrays import address_of, exporter_of, extent, is_plain, refuse_pointers, root_of
+from keepstate.codecs._arrays import (
+    address_of,
+    exporter_of,
+    extent,
+    is_plain,
+    refuse_outside,
+    refuse_pointers,
+    root_of,
+)
 from keepstate.codecs._dtypes import describe
 from keepstate.errors import CodecError
 
@@ -129,6 +137,7 @@ def exported(
 ) -> Array:
     """Make an array over the memory of a bytearray or array.array."""
     refuse_pointers(dtype)
+    refuse_outside(memoryview(exporter).nbytes, offset, dtype, shape, strides)
     values: Array = np.ndarray(shape, dtype, buffer=exporter, offset=offset, strides=strides)
     values.flags.writeable = writable
     return values

@@ -95,6 +95,28 @@ def extent(values: Array) -> tuple[int, int]:
     return low, high + values.dtype.itemsize
 
 
+def refuse_outside(
+    nbytes: int, offset: int, dtype: Dtype, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    """Refuse an array that reaches beyond its memory; numpy's own check can be made to overflow by strides.
+
+    Args:
+        nbytes: Of the memory.
+        offset: Of the first element in it.
+        dtype: Of the array.
+        shape: Of the array.
+        strides: Of the array.
+
+    Raises:
+        CodecError: It does.
+    """
+    reaches = [(length - 1) * stride for length, stride in zip(shape, strides, strict=True)]
+    low = offset + sum(reach for reach in reaches if reach < 0)
+    high = offset + sum(reach for reach in reaches if reach > 0) + dtype.itemsize
+    if low < 0 or high > nbytes:
+        raise CodecError("an array lies outside the memory that was kept for it")
+
+
 def row_bytes_of(values: Array) -> int:
     """Return how far the rows are apart: what lies in one may move as a whole, as columns of frames do.
 

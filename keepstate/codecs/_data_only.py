@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from keepstate.codecs import _calls
+from keepstate.codecs import _array_reducers, _calls
 from keepstate.codecs._arrow.objects import ARROW_CHECKS
 from keepstate.codecs._pandas.checks import PANDAS_CHECKS
 from keepstate.codecs._pandas.values import PANDAS_MAKERS, PANDAS_VALUES
@@ -104,6 +104,10 @@ def _checked_result(call: Callable[..., Any], check: Callable[[Any], None], *arg
 
 
 _NAMESPACE = (_calls.MODULE, "namespace")
+_DEEPEST = 1000
+"""Of what lies within what. Python hashes tuples, and lets go of slices and arrays, by C calls that nobody
+counts, so that more would overflow the stack; pickle itself writes nothing deeper (its recursion limit)."""
+_NESTS = (tuple, slice, np.ndarray)
 _FILLED = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
 
 
@@ -132,6 +136,10 @@ class DataUnpickler(pickle._Unpickler):
         """What stands for the notebook's globals, by its number."""
         self._made: dict[int, tuple[Any, Callable[..., Any]]] = {}
         """Id → what may be called, kept alive, and what is called then."""
+        self._held: dict[int, Any] = {}
+        """Id → an array that is an element of another."""
+        self._depths: dict[int, tuple[int, Any]] = {}
+        """Id → how much lies within what has more than one such thing in it, and that thing, kept alive."""
 
     def find_class(self, module: str, name: str) -> Any:
         """Give what a stream names."""
@@ -167,7 +175,28 @@ class DataUnpickler(pickle._Unpickler):
         known = self._made.get(id(stack[-1]))
         if known is None or type(args) is not tuple:
             raise TrustError("it calls something that is no maker of data")
-        stack[-1] = known[1](*args)
+        made = stack[-1] = known[1](*args)
+        if isinstance(made, _NESTS):
+            self._limit(made, args)
+        elif known[1] is _array_reducers.set_object_array:
+            self._hold(args[0], args[1][0])
+
+    def _hold(self, values: Any, elements: Any) -> None:
+        arrays = {id(each): each for each in elements if isinstance(each, np.ndarray)}
+        if arrays and id(values) in self._held:
+            raise TrustError("it has arrays that hold each other")  # so no depth is known too early
+        self._held.update(arrays)
+        self._limit(values, elements)
+
+    def _limit(self, made: Any, within: Iterable[Any]) -> None:
+        deepest = 0
+        for each in within:
+            if isinstance(each, _NESTS):
+                deepest = max(deepest, self._depths.get(id(each), (1, each))[0])
+        if deepest >= _DEEPEST:
+            raise TrustError(f"it has more than {_DEEPEST} things within each other")
+        if deepest:
+            self._depths[id(made)] = deepest + 1, made
 
     def _get(self) -> None:
         self._recall(self.read(1)[0])  # type: ignore[attr-defined]
@@ -225,14 +254,25 @@ class DataUnpickler(pickle._Unpickler):
         raise TrustError("it makes or changes an object of a class")
 
 
+def _limited(load_tuple: Callable[[Any], None]) -> Callable[[DataUnpickler], None]:
+    def load(unpickler: DataUnpickler) -> None:
+        load_tuple(unpickler)
+        made: Any = unpickler.stack[-1]  # type: ignore[attr-defined]
+        unpickler._limit(made, made)
+
+    return load
+
+
 def _instructions() -> dict[int, Any]:
     base: Any = pickle._Unpickler
     left_out = (
         pickle.GLOBAL, pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.BUILD, pickle.EXT1,
         pickle.EXT2, pickle.EXT4, pickle.PERSID, pickle.BINPERSID, pickle.GET,
     )  # fmt: skip
+    tuples = pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3
     ours = {
         pickle.REDUCE: DataUnpickler._call,
+        **{code: _limited(base.dispatch[code[0]]) for code in tuples},
         pickle.BINGET: DataUnpickler._get,
         pickle.LONG_BINGET: DataUnpickler._get_far,
         pickle.NEXT_BUFFER: DataUnpickler._next_buffer,

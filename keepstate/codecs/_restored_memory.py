@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keepstate.codecs._arrays import live_memory, refuse_pointers
+from keepstate.codecs._arrays import live_memory, refuse_outside, refuse_pointers
 from keepstate.errors import CodecError
 
 if TYPE_CHECKING:
@@ -140,6 +140,7 @@ class RestoredMemory:
         self._check(dtype)
         start, piece = self._run_at(self._layout.segments[number], offset)
         memory = self._memory(piece)
+        refuse_outside(memory.nbytes, offset - start, dtype, shape, strides)
         values = np.ndarray(shape, dtype, buffer=memory, offset=offset - start, strides=strides)
         if not writable:
             values.flags.writeable = False

@@ -269,6 +269,10 @@ ROWS = MemoryMap(0, (Piece(16, bytes(16)),), (Segment(((0, 16, 0),), None),))
         call("view", 0, 0, kind("f8"), (2,), (-8,), True),
         call("view", 9, 0, kind("f8"), (2,), (8,), True),
         call("view", -5, 0, kind("f8"), (2,), (8,), True),
+        # Strides at which numpy's own look at the bounds overflows.
+        call("view", 0, 0, kind("?"), (3,), (-(2**63),), True),
+        call("view", 0, 0, kind("?"), (5,), (2**62,), True),
+        call("exported", bytearray(9), 0, kind("?"), (5,), (2**62,), True),
         call("array", 0),
         call("exported", bytearray(16), 8, kind("f8"), (2,), (8,), True),
         call("exported", bytearray(16), 0, kind("O"), (2,), (8,), True),
@@ -285,12 +289,64 @@ ROWS = MemoryMap(0, (Piece(16, bytes(16)),), (Segment(((0, 16, 0),), None),))
         call("set_attributes", kind("f8"), {"metadata": 1}),
         call("set_attributes", collections.OrderedDict(), {1: 1}),
     ],
-    ids=range(21),
+    ids=range(24),
 )
 def test_calls_check_what_they_are_given(body):
     """Nothing is read outside of what was kept, and kept bytes never pass for addresses."""
     with pytest.raises(KeepstateError):
         codecs.decode(hostile(body, layout=ROWS), namespace={}, data_only=True)
+
+
+DEEP = 300_000
+FUNCTIONS = b"\x8c\x08builtins\x8c\x05slice\x93q\x600" + b"".join(
+    b"\x8c\x17keepstate.codecs._calls\x8c" + bytes([len(name)]) + name + b"\x93q" + at + b"0"
+    for name, at in ((b"object_array", b"\x61"), (b"set_object_array", b"\x62"))
+)
+"""Puts what may be called where the lines below find it."""
+ARRAY = b"h\x61K\x01\x85\x8c\x01C\x86R"
+
+
+def numbered(at: int) -> bytes:
+    """Give the place of an array among what a stream remembers."""
+    return (1000 + at).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"}" + b")" + b"\x85" * DEEP + b"Ns",
+        b"h\x60" * DEEP + b"N" + b"\x85R" * DEEP,
+        b"N" + (b"q\x630" + ARRAY + b"q\x640h\x62h\x64]h\x63a\x88\x86\x86R0h\x64") * DEEP,
+        b"".join(ARRAY + b"r" + numbered(at) + b"0" for at in range(3))
+        + b"".join(
+            b"h\x62j" + numbered(at) + b"]j" + numbered(at - 1) + b"a\x88\x86\x86R0"
+            for at in (2, 1)
+        )
+        + b"j" + numbered(2),
+    ],
+    ids=["hashed tuples", "slices", "arrays", "arrays, the last one first"],
+)  # fmt: skip
+def test_what_is_too_deep_is_refused(line):
+    """The stack of C would overflow where Python hashes it, or lets it go."""
+    body = b"\x80\x05}\x8c\x01x" + FUNCTIONS + line + b"s."
+    with pytest.raises(TrustError, match="each other"):
+        codecs.decode(hostile(body), namespace={}, data_only=True)
+
+
+def test_what_pickle_writes_is_not_too_deep():
+    """Tuples in tuples, arrays in arrays, and an array that holds itself."""
+    nested, array = (), np.empty(2, object)
+    for _ in range(80):
+        nested = (nested, 1)
+        outer = np.empty(2, object)
+        outer[:] = [array, [outer]]
+        array = outer
+    itself = np.empty(1, object)
+    itself[0] = itself
+    back = as_data({"nested": nested, "array": array, "itself": itself})
+    assert back["nested"] == nested
+    assert back["array"][0][1][0] is back["array"][0]
+    assert back["itself"][0] is back["itself"]
 
 
 def test_an_array_of_objects_is_not_filled_from_bytes():

@@ -21,7 +21,7 @@ from keepstate.codecs._pandas.values import PANDAS_VALUES
 from keepstate.codecs._stream import MemoryMap, end_of
 from keepstate.errors import CodecError, KeepstateError
 from tests.codecs.streams import as_anything, as_data, calls, group_of, read
-from tests.codecs.test_data_only import Reduces
+from tests.codecs.test_data_only import SCALAR, Reduces
 
 pd = pytest.importorskip("pandas")
 
@@ -484,6 +484,11 @@ HOSTILE = {
     "a block of a series": table([block(numbers(1, 2, 3), slice(0, 3, 1), 1)], columns=3),
     "a block of an index": table([block(span(3), slice(0, 1, 1))], columns=1),
     "a block of a list": table([block([1, 2], slice(0, 1, 1))], columns=1),
+    "a place that is a truth": column(numbers(1), 1, place=True),
+    "a place of numpy's": column(
+        numbers(1), 1, place=Reduces(SCALAR, (made("dtype", "<i8"), bytes(8)))
+    ),
+    "a block of rows of places": table([block(rows_of(2), rows_of(2, dtype="i8"))]),
     "an array of pandas' in two places": table([
         block(made("nullable_array", numbers(1, 2, 3), numbers(0, 0, 0, dtype="?")), slice(0, 2, 1))
     ]),

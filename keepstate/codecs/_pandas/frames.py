@@ -12,6 +12,8 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from keepstate.codecs import _calls
 from keepstate.codecs._pandas.arrays import ARRAY_REDUCERS
 from keepstate.codecs._pandas.dtypes import DTYPE_REDUCERS
@@ -154,7 +156,14 @@ def series_manager(block: Any, axis: Any) -> Any:
 
 
 def block(values: Any, placement: Any, ndim: int, refs: Any) -> Any:
-    """Make a block that bears *refs*."""
+    """Make a block that bears *refs*.
+
+    Raises:
+        CodecError: Its places are told in another way than pandas does, which takes them on trust.
+    """
+    is_array = type(placement) is np.ndarray and placement.ndim == 1 and placement.dtype.kind == "i"
+    if not is_array and type(placement) not in (int, slice):
+        raise CodecError("the places of a block are no numbers")
     internals = _internals()
     made = internals._unpickle_block(values, placement, ndim)
     made.refs = refs

@@ -63,10 +63,14 @@ def make_dtype(description: Description) -> Dtype:
     if kind != _RECORD:
         raise CodecError(f"{kind!r} is no kind of dtype")
     names, elements, offsets, titles, size, marks = facts
+    formats = [make_dtype(element) for element in elements]
+    # numpy's own look at the bounds can be made to overflow.
+    if any(not 0 <= at <= size - each.itemsize for at, each in zip(offsets, formats, strict=True)):
+        raise CodecError("a field lies outside of its record")
     made = np.dtype(
         {  # type: ignore[call-overload, unused-ignore]
             "names": list(names),
-            "formats": [make_dtype(element) for element in elements],
+            "formats": formats,
             "offsets": list(offsets),
             "itemsize": size,
             **({"titles": list(titles)} if any(title is not None for title in titles) else {}),

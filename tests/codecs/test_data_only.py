@@ -278,6 +278,7 @@ ROWS = MemoryMap(0, (Piece(16, bytes(16)),), (Segment(((0, 16, 0),), None),))
         call("exported", bytearray(16), 0, kind("O"), (2,), (8,), True),
         call("empty", kind("f8"), (100,), "C", True),
         call("dtype", ("record", ("a",), ("f8",), (100,), (None,), 8, "")),
+        call("dtype", ("record", ("a",), ("f8",), (2**31 - 1,), (None,), 16, "")),
         call("dtype", ("record", ("a",), ("O",), (-8,), (None,), 8, "")),
         call("dtype", ("eval", "1")),
         call("dtype", 5),
@@ -289,7 +290,7 @@ ROWS = MemoryMap(0, (Piece(16, bytes(16)),), (Segment(((0, 16, 0),), None),))
         call("set_attributes", kind("f8"), {"metadata": 1}),
         call("set_attributes", collections.OrderedDict(), {1: 1}),
     ],
-    ids=range(24),
+    ids=range(25),
 )
 def test_calls_check_what_they_are_given(body):
     """Nothing is read outside of what was kept, and kept bytes never pass for addresses."""

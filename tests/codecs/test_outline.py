@@ -1,6 +1,7 @@
 """Outlines tell equal values from others without decoding either."""
 
 import datetime as dt
+import io
 import pickle
 import random
 
@@ -8,7 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from keepstate.codecs import Outline, encode
+from keepstate.codecs import Outline, _calls, encode
+from keepstate.codecs._outline import _Reader
+from keepstate.codecs._stream import _END, MAGIC, MemoryMap, end_of, layout_of
+from tests.codecs.streams import dumps
 
 
 class Memory:
@@ -144,6 +148,45 @@ def test_what_cannot_be_told_is_not_called_the_same():
     group = encode({"x": Dropping(1)}, namespace=space).groups[-1]
     with pytest.raises(ValueError, match="drops it"):
         Outline(group.stream)
+
+
+class Runs:
+    """Asks for a call when it is read."""
+
+    def __init__(self, *reduced):
+        self._reduced = reduced
+
+    def __reduce__(self):
+        return self._reduced
+
+
+def test_the_layout_of_memory_runs_nothing(capsys):
+    """It is a pickle of its own, and anyone may have written it."""
+    stream = bytes(encode({"x": np.arange(3)}, namespace={"__name__": "__main__"}).groups[0].stream)
+    layout = layout_of(stream)
+    memory = pickle.dumps((Runs(print, ("it runs",)), [], []), 5)
+    Outline(bytes(layout.pickles) + memory + _END.pack(len(memory), 0, 0, MAGIC))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("make", [np.dtype, _calls.named("dtype")])
+def test_a_dtype_believes_nothing(make):
+    """numpy would take any state, and end the process when it is looked at."""
+    preamble = dumps(Runs(_calls.named("namespace"), ()))
+    body = dumps({"x": Runs(make, ("i4",), (4, ">", 255, {"a": 5}, 2**31 - 1, -(2**31)))})
+    outlines = [Outline(preamble + body + end_of(MemoryMap(0, (), ()), marks=())) for _ in range(2)]
+    assert not isinstance(outlines[0].values["x"], np.dtype)
+    assert outlines[0].compare("x", outlines[1], None).same
+
+
+def test_dtypes_of_older_streams_are_told_apart():
+    """They are pickles of numpy's own."""
+    made = [
+        _Reader(io.BytesIO(pickle.dumps(np.dtype(text), 5))).load() for text in ("<i4", "<i4", ">i4", "i4,f8")
+    ]
+    assert made[0] == made[1] == np.dtype("<i4") != made[2]
+    assert [each.itemsize for each in made] == [4, 4, 4, 12]
+    assert made[3] == _Reader(io.BytesIO(pickle.dumps(np.dtype("i4,f8"), 5))).load() != made[0]
 
 
 def test_nothing_is_imported_or_called(monkeypatch):

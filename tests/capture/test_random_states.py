@@ -105,7 +105,7 @@ def test_a_failed_import_is_tried_again(scenario, tmp_path):
         except ImportError:
             pass
         import importlib
-        Path("torch.py").write_text("uint8 = 1; got = []\\ntensor = lambda data, dtype: data\\n"
+        Path("torch.py").write_text("uint8 = 1; got = []\\ntensor = lambda data, dtype, device: data\\n"
             "def set_rng_state(s): got.append(s)\\n"
             "def get_rng_state():\\n  class T: tolist = lambda s: [1]\\n  return T()\\n"
             "class cuda:\\n  is_initialized = lambda: False\\n")
@@ -126,7 +126,7 @@ def test_what_draws_in_an_undisturbed_body_draws_none_of_the_users_numbers(scena
     assert scenario("""
         import random
         from pathlib import Path
-        Path("torch.py").write_text("uint8 = 1; got = [[0]]\\ntensor = lambda data, dtype: data\\n"
+        Path("torch.py").write_text("uint8 = 1; got = [[0]]\\ntensor = lambda data, dtype, device: data\\n"
             "def set_rng_state(s): got.append(s)\\n"
             "def get_rng_state():\\n  class T: tolist = lambda s: got[-1]\\n  return T()\\n"
             "class cuda:\\n  is_initialized = lambda: False\\n")

@@ -211,9 +211,8 @@ def set_tensor_state(tensor: Any, state: tuple[Any, ...]) -> None:
     for name, hooks in (("_backward_hooks", backward), ("_post_accumulate_grad_hooks", accumulated)):
         if hooks is not None:
             setattr(tensor, name, hooks)
-            handles = (
-                torch.utils.hooks.RemovableHandle
-            )  # the next one must not take the number of one of these
+            # The next hook must not take the number of one of these.
+            handles = torch.utils.hooks.RemovableHandle
             handles.next_id = max([handles.next_id, *(number + 1 for number in hooks)])
 
 

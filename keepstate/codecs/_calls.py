@@ -133,6 +133,7 @@ NAMES = (
     "fill_container",
     "set_attributes",
     "set_frame_attributes",
+    "set_state_and_attributes",
     "registered",
 )
 for _name in NAMES:

@@ -29,6 +29,7 @@ from keepstate.codecs import (
     _containers,
     _dtypes,
     _errors,
+    _forgotten,
     _functions,
     _generated,
     _in_process,
@@ -133,6 +134,7 @@ class _Decoding:
     pandas_frame = staticmethod(frames.pandas_frame)
     pandas_series = staticmethod(frames.pandas_series)
     set_frame_attributes = staticmethod(frames.set_frame_attributes)
+    set_state_and_attributes = staticmethod(_forgotten.set_state_and_attributes)
     block_manager = staticmethod(frames.block_manager)
     series_manager = staticmethod(frames.series_manager)
     pandas_index = staticmethod(indexes.pandas_index)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _HARMLESS = frozenset({
     "array", "view", "empty", "exported", "object_view", "object_array", "set_object_array", "subclass_array",
     "untyped_storage", "typed_storage", "device_storage", "itself", "set_tensor_state", "namespace", "dtype",
-    "set_attributes", "row",
+    "set_attributes", "row", "set_state_and_attributes",
 })  # fmt: skip
 """Calls of ours that run no code of the user's, import nothing and draw from no random stream."""
 _HARMLESS_WITH = {

@@ -15,6 +15,7 @@ from keepstate.codecs._arrow.objects import ARROW_REDUCERS
 from keepstate.codecs._classes import reduce_class, reduce_enum_member
 from keepstate.codecs._containers import container_reducer, reduce_ordered_dictionary
 from keepstate.codecs._errors import reduce_error
+from keepstate.codecs._forgotten import OPTIMIZER_REDUCERS
 from keepstate.codecs._functions import FUNCTION_REDUCERS
 from keepstate.codecs._images import IMAGE_REDUCERS
 from keepstate.codecs._in_process import LOCK_REDUCERS, PROCESS_REDUCERS
@@ -51,6 +52,7 @@ _BY_TYPE: dict[type, Any] = {
 _BY_NAME: dict[str, Any] = {
     **PANDAS_REDUCERS,
     **TENSOR_REDUCERS,
+    **OPTIMIZER_REDUCERS,
     **ACROSS_REDUCERS,
     **ARROW_REDUCERS,
     **SPARSE_REDUCERS,

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from keepstate.codecs import _calls
+from keepstate.codecs._forgotten import count_on_from
 from keepstate.codecs._typed import typed
 from keepstate.errors import CodecError
 
@@ -211,9 +212,7 @@ def set_tensor_state(tensor: Any, state: tuple[Any, ...]) -> None:
     for name, hooks in (("_backward_hooks", backward), ("_post_accumulate_grad_hooks", accumulated)):
         if hooks is not None:
             setattr(tensor, name, hooks)
-            # The next hook must not take the number of one of these.
-            handles = torch.utils.hooks.RemovableHandle
-            handles.next_id = max([handles.next_id, *(number + 1 for number in hooks)])
+            count_on_from(torch, hooks)
 
 
 TENSOR_REDUCERS: dict[str, Callable[[Any, Any], Any]] = {

@@ -291,6 +291,39 @@ class Table(pd.DataFrame):
     _metadata = ["unit"]  # noqa: RUF012 - so pandas wants it
 
 
+class Measured(pd.DataFrame):
+    """One that says nothing to pandas of what it sets."""
+
+    source = "unknown"
+
+
+class Telling(pd.DataFrame):
+    """One that says for itself what it is made of."""
+
+    def __reduce__(self):
+        return Telling, ({"a": [7]},)
+
+
+def test_what_a_class_has_set_on_its_frame_comes_back():
+    """Also where it is hidden, or stands for a default; pandas' own pickle forgets it, and so does a copy."""
+    table = Measured({"a": [1, 2]})
+    vars(table).update(source="here", _raw=np.arange(3), me=table)
+    table.plot  # noqa: B018 - pandas keeps what this makes
+    array, back = as_anything([table._raw, table])
+    assert type(back) is Measured
+    assert (back.source, back._raw is array, back.me is back) == ("here", True, True)
+    assert "plot" not in vars(back)
+    assert back.a.tolist() == [1, 2]
+
+
+def test_a_class_of_frames_that_says_what_it_is_made_of_is_believed():
+    """Nothing is added to that."""
+    table = Telling({"a": [1]})
+    vars(table).update(note=1)
+    back = as_anything(table)
+    assert (back.a.tolist(), "note" in vars(back)) == ([7], False)
+
+
 class Labels(pd.RangeIndex):
     """An index of a class of its own."""
 

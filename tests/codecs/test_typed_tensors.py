@@ -199,3 +199,41 @@ def test_the_name_of_a_dtype_imports_nothing():
     with pytest.raises(KeepstateError, match="no numbers of the kind"):
         codecs.decode(hostile(body, layout=ROWS), namespace={}, data_only=True)
     assert "onnx" not in vars(torch)
+
+
+def closure_of(model, optimizer):
+    """What a step of LBFGS asks for."""
+
+    def loss():
+        optimizer.zero_grad()
+        value = model(torch.ones(1, 2)).square().sum()
+        value.backward()
+        return value
+
+    return loss
+
+
+def test_an_optimizer_that_has_set_more_than_torch_keeps_steps():
+    """LBFGS has a list of its parameters beside that of its groups."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.LBFGS(model.parameters())
+    optimizer.step(closure_of(model, optimizer))
+    again, other = as_anything([model, optimizer])
+    assert other._params[0] is again.weight
+    for each, step in ((model, optimizer), (again, other)):
+        step.step(closure_of(each, step))
+    assert torch.equal(model.weight, again.weight)
+
+
+def test_hooks_of_an_optimizer_come_with_it():
+    """Each step calls them; a new one takes the place of none."""
+    model, seen = torch.nn.Linear(1, 1), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.register_step_post_hook(lambda *_: seen.append("after"))
+    torch.utils.hooks.RemovableHandle.next_id = 0  # as in a new process
+    again, told = as_anything([optimizer, seen])
+    again.register_step_pre_hook(lambda *_: told.append("before"))
+    again.register_step_post_hook(lambda *_: told.append("last"))
+    again.step()
+    assert told == ["before", "after", "last"]

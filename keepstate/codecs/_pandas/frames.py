@@ -9,12 +9,14 @@ pandas is never imported when writing: whoever has a frame has imported it.
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keepstate.codecs import _calls
+from keepstate.codecs._forgotten import says_itself, with_forgotten
 from keepstate.codecs._pandas.arrays import ARRAY_REDUCERS
 from keepstate.codecs._pandas.dtypes import DTYPE_REDUCERS
 from keepstate.codecs._pandas.indexes import INDEX_REDUCERS
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
     from keepstate.codecs._pickler import StreamPickler
 
+_PANDAS_OWN = frozenset({"_attrs", "_cacher"})
+"""What pandas sets on a frame besides its ``_internal_names``."""
 _MANAGERS = "pandas.core.internals.managers"
 
 
@@ -55,8 +59,10 @@ def reduce_series(_pickler: StreamPickler, series: Any) -> Any:
 
 def _with_own_attributes(reduced: Any, frame: Any) -> Any:
     """Add what the user has set on a frame, as in ``df.note = "raw"``; pandas' own pickle forgets it."""
+    if reduced is NotImplemented:
+        return _with_attributes_of_class(frame)
     own = {name: value for name, value in vars(frame).items() if _is_own(frame, name)}
-    if reduced is NotImplemented or not own:
+    if not own:
         return reduced
     return (*reduced, own, None, None, _calls.named("set_frame_attributes"))
 
@@ -64,6 +70,25 @@ def _with_own_attributes(reduced: Any, frame: Any) -> Any:
 def _is_own(frame: Any, name: str) -> bool:
     # pandas keeps accessors, as ``df.plot``, and what begins with an underscore.
     return not name.startswith("_") and not hasattr(type(frame), name)
+
+
+def _with_attributes_of_class(frame: Any) -> Any:
+    """Reduce one of a class of its own as pandas does, with what that class has set besides ``_metadata``."""
+    kind = type(frame)
+    base = next(each for each in kind.__mro__ if each.__module__.startswith("pandas."))
+    if says_itself(frame, base):
+        return NotImplemented
+    passed_over = _PANDAS_OWN.union(kind._internal_names, kind._metadata)
+    own = {
+        name: value
+        for name, value in vars(frame).items()
+        if name not in passed_over and not _is_accessor(inspect.getattr_static(kind, name, None))
+    }
+    return with_forgotten(frame, own) if own else NotImplemented
+
+
+def _is_accessor(found: Any) -> bool:
+    return hasattr(found, "_accessor")  # which pandas keeps on a frame once it was used, as df.plot
 
 
 def _marks_of(frame: Any) -> tuple[Any, bool]:

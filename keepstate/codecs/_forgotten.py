@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,23 @@ _TELLING = ("__reduce__", "__reduce_ex__", "__getstate__")
 def says_itself(value: object, base: type) -> bool:
     """Say whether the class of *value* has its own way of telling what it is made of, other than *base*."""
     return any(getattr(type(value), name) is not getattr(base, name) for name in _TELLING)
+
+
+def can_be_kept(value: Any) -> bool:
+    """Say whether there is a way to keep what somebody has set on an object, as far as its class tells.
+
+    What there is none for is left out, as by the library: it must not cost the object. patsy sets on each
+    frame of a formula what refuses to be pickled.
+    """
+    from keepstate.codecs._reducers import reducer_for  # which knows this module, too
+
+    if reducer_for(type(value)) is not None or type(value) in copyreg.dispatch_table:
+        return True
+    try:
+        value.__reduce_ex__(5)
+    except Exception:  # noqa: BLE001 - whatever it raises, it has refused
+        return False
+    return True
 
 
 def with_forgotten(value: Any, forgotten: dict[str, Any]) -> Any:
@@ -44,7 +62,10 @@ def reduce_optimizer(_pickler: StreamPickler, optimizer: Any) -> Any:
         name: value
         for name, value in vars(optimizer).items()
         # A scheduler puts a step of its own there, and does so again; of most hooks there are none.
-        if name not in told and name != "step" and not (name.endswith("_hooks") and not value)
+        if name not in told
+        and name != "step"
+        and not (name.endswith("_hooks") and not value)
+        and can_be_kept(value)
     }
     return with_forgotten(optimizer, own)
 

@@ -291,6 +291,23 @@ class Table(pd.DataFrame):
     _metadata = ["unit"]  # noqa: RUF012 - so pandas wants it
 
 
+class Refusing:
+    """As patsy sets one on each frame of a formula."""
+
+    def __getstate__(self):
+        raise NotImplementedError("not yet supported")
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, "Measured"])
+def test_what_refuses_to_be_kept_does_not_cost_the_frame_that_it_was_set_on(kind):
+    """It is left out, as pandas leaves it out; what was set beside it stays."""
+    table = (Measured if kind == "Measured" else kind)({"a": [1, 2]})
+    vars(table).update(design=Refusing(), note="raw", key=lambda row: row)
+    back = as_anything(table)
+    assert back.a.tolist() == [1, 2]
+    assert (back.note, back.key(3), "design" in vars(back)) == ("raw", 3, False)
+
+
 class Measured(pd.DataFrame):
     """One that says nothing to pandas of what it sets."""
 

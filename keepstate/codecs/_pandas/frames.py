@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keepstate.codecs import _calls
-from keepstate.codecs._forgotten import says_itself, with_forgotten
+from keepstate.codecs._forgotten import can_be_kept, says_itself, with_forgotten
 from keepstate.codecs._pandas.arrays import ARRAY_REDUCERS
 from keepstate.codecs._pandas.dtypes import DTYPE_REDUCERS
 from keepstate.codecs._pandas.indexes import INDEX_REDUCERS
@@ -61,7 +61,7 @@ def _with_own_attributes(reduced: Any, frame: Any) -> Any:
     """Add what the user has set on a frame, as in ``df.note = "raw"``; pandas' own pickle forgets it."""
     if reduced is NotImplemented:
         return _with_attributes_of_class(frame)
-    own = {name: value for name, value in vars(frame).items() if _is_own(frame, name)}
+    own = {name: value for name, value in vars(frame).items() if _is_own(frame, name) and can_be_kept(value)}
     if not own:
         return reduced
     return (*reduced, own, None, None, _calls.named("set_frame_attributes"))
@@ -82,7 +82,9 @@ def _with_attributes_of_class(frame: Any) -> Any:
     own = {
         name: value
         for name, value in vars(frame).items()
-        if name not in passed_over and not _is_accessor(inspect.getattr_static(kind, name, None))
+        if name not in passed_over
+        and not _is_accessor(inspect.getattr_static(kind, name, None))
+        and can_be_kept(value)
     }
     return with_forgotten(frame, own) if own else NotImplemented
 

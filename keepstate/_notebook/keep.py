@@ -232,9 +232,9 @@ class _Cell:
         return module is not None and modules.origin_of(module) == "library"
 
     def defined_otherwise(self, result: ResultRecord) -> str:
-        """Say which definition came out as another than when the result was kept."""
-        differs = self._marks() != {label: result.inputs.get(label) for label in (DEFINED,)}
-        return "its definitions come out otherwise than when it was kept" if differs else ""
+        """Say that a definition came out as another than when the result was kept; empty: none did."""
+        same = result.inputs.get(DEFINED) == self._shapes()
+        return "" if same else "its definitions come out otherwise than when it was kept"
 
     def hindrance(self, result: ResultRecord) -> str:
         """Say why a result must not be bound in this notebook as it is now."""
@@ -281,12 +281,11 @@ class _Cell:
             if isinstance(self._space.get(name), types.FunctionType | type):
                 self._defined[name] = self._space[name], _shape_of(self._space[name])
 
-    def _marks(self) -> dict[str, bytes]:
-        """Give what tells how its definitions came out."""
+    def _shapes(self) -> bytes:
+        """Give a digest of how its definitions came out, as far as that can be told."""
         shapes = [(name, _shape_of(thing)) for name, (thing, _) in sorted(self._defined.items())]
-        return {
-            DEFINED: blake3(repr([each for each in shapes if isinstance(each[1], bytes)]).encode()).digest()
-        }
+        told = [each for each in shapes if isinstance(each[1], bytes)]
+        return blake3(repr(told).encode()).digest()
 
     def bind(self, values: dict[str, object], result: ResultRecord) -> None:
         """Bind what was kept."""
@@ -378,7 +377,7 @@ class _Cell:
 
     def said(self) -> dict[str, Any]:
         """Give what its record says besides."""
-        return {"changed": self._changed, "unbound": self._unbound, "inputs": self._marks()}
+        return {"changed": self._changed, "unbound": self._unbound, "inputs": {DEFINED: self._shapes()}}
 
 
 _DEFINED = (types.FunctionType, type, types.ModuleType)

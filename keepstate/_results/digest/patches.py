@@ -44,17 +44,14 @@ def take_patches(digester: Digester, owner: str, inside: Mapping[str, object], n
             if value.__name__.startswith(f"{owner}.") and value.__name__ not in digester.seen.looked_into:
                 digester.seen.looked_into.add(value.__name__)
                 take_patches(digester, value.__name__, vars(value), names)
-        elif type(value) is types.FunctionType:
-            if origin(digester, value.__globals__.get("__name__")) != "library":
+        elif isinstance(value, types.FunctionType | type):
+            where = value.__module__ if isinstance(value, type) else value.__globals__.get("__name__")
+            if origin(digester, where) != "library":
                 _take_patch(digester, label, value)
             else:
                 _take_name(digester, label, value, value.__module__)
-        elif isinstance(value, type):
-            if origin(digester, value.__module__) != "library":
-                _take_patch(digester, label, value)
-            else:
-                _take_name(digester, label, value, value.__module__)
-            take_patches_of_class(digester, value)
+            if isinstance(value, type):
+                take_patches_of_class(digester, value)
         elif type(value) in _NAMED:
             _take_name(digester, label, value, _module_of(value))
         elif _is_own(digester, value):
